@@ -1,0 +1,197 @@
+"""GRAM (Deng et al., CVPR 2022): radiance on a few learned surfaces. Stage 1 of GRAM-HD.
+
+N identities, L level sets, g map side, F features. World units and angles as in geometry/camera.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gramhd_core.geometry.camera import Camera, CameraPrior
+from gramhd_core.geometry.level_sets import Hits
+from gramhd_core.geometry.rays import PixelSampling, axis, orthographic_rays
+from gramhd_core.generators.generator import Latent
+from gramhd_core.networks.fields import Field, FieldConfig
+from gramhd_core.networks.predictors import ManifoldsConfig, build_predictor
+from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention, background_point
+from gramhd_core.scenes.surfaces import Surfaces, tabulate
+
+CENTRE_SAMPLES = 10_000  # latents averaged for the truncation centre (both official repositories)
+CENTRE_SEED = 0
+HEIGHT_GRID = 256  # side of the tabulated surfaces
+CHUNK_POINTS = 1 << 15  # field points evaluated at once when no gradient is recorded
+
+
+@dataclass(frozen=True)
+class GramConfig:
+    """Everything that makes a GRAM network and its pictures. Defaults: new training; `compatible()`: official weights."""
+
+    image_size: int = 64
+    field: FieldConfig = FieldConfig()
+    manifolds: ManifoldsConfig = ManifoldsConfig()
+    cameras: CameraPrior = CameraPrior()
+    convention: RenderConvention = RenderConvention()
+    half_width: float = 0.12  # maps cover |x|, |y| <= half_width world units, whatever the camera's field of view
+    map_sampling: PixelSampling = "area"  # where map cells are; look-ups always use "area", the official grid does not
+    mask_maps: bool = False  # True: alpha is zeroed in cells without a crossing (published); False: only along rays
+    scene: Literal["baked", "field"] = "baked"  # what `scene()` returns: maps of side map_size, or the field itself
+    map_size: int = 128
+
+    def compatible(self) -> GramConfig:
+        """The conventions official weights were trained with."""
+        return replace(
+            self,
+            field=replace(self.field, view_dependence="camera", fp32_phases=False),
+            convention=RenderConvention("endpoints", "full", 64, "cut", "sum", opaque_background=False),
+            map_sampling="endpoints",
+            mask_maps=True,
+            scene="field",
+        )
+
+
+class Grid(NamedTuple):
+    """Where the field is asked when surfaces are gridded: hits of [1, g * g, L]; background points [1, g * g, 3]."""
+
+    hits: Hits
+    backdrop: Tensor
+
+
+class LowResolutionMaps(NamedTuple):
+    """maps [N, L, 4 + F, g, g] (r, g, b, alpha, features; y ascending); background [N, 3, g, g]."""
+
+    maps: Tensor
+    background: Tensor
+
+
+class Gram(nn.Module):
+    """The GRAM generator. `field_scene` is what training renders; `scene` what everybody else does."""
+
+    family: ClassVar[str] = "gram"
+
+    def __init__(self, config: GramConfig):
+        super().__init__()
+        self.config = config
+        self.predictor = build_predictor(config.manifolds)
+        self.field = Field(config.field)
+        self.register_buffer("film_centre", torch.zeros(config.field.film_layers, 2, config.field.hidden))
+        self.film_centre: Tensor
+
+    @property
+    def latent_dim(self) -> int:
+        """Length of z."""
+        return self.config.field.z_dim
+
+    @property
+    def cameras(self) -> CameraPrior:
+        """The training distribution of cameras."""
+        return self.config.cameras
+
+    @property
+    def image_size(self) -> int:
+        """Side of the training images, pixels."""
+        return self.config.image_size
+
+    def latent(self, z: Tensor, truncation: float = 1.0) -> Latent:
+        """z [N, z_dim] -> Latent, pulled towards the stored centre by 1 - truncation."""
+        film = self.field.film(z)
+        if truncation < 1:
+            film = torch.lerp(self.film_centre.expand_as(film), film, truncation)
+        return Latent(film, film.new_zeros(len(z), 0))
+
+    @torch.no_grad()
+    def measure_centre(self) -> None:
+        """Store the truncation centre: the mean modulation of 10,000 latents (seed 0)."""
+        rng = torch.Generator().manual_seed(CENTRE_SEED)
+        z = torch.randn(CENTRE_SAMPLES, self.latent_dim, generator=rng).to(self.film_centre.device)
+        self.film_centre.copy_(self.field.film(z).mean(dim=0))
+
+    def scene(self, latent: Latent, view_from: Camera | None = None) -> RadianceManifolds | FieldManifolds:
+        """N identities. `view_from` is ignored unless colours depend on the camera (compatible mode)."""
+        if self.config.scene == "field":
+            return self.field_scene(latent, locked=view_from is None)
+        c = self.config
+        low = self.low_maps(latent, self.grid(c.map_size), view_from=view_from)
+        return self.manifolds(self.height_fields(), low.maps[:, :, :4], low.background)
+
+    def field_scene(
+        self, latent: Latent, *, locked: bool | None = None, surfaces: Surfaces | None = None
+    ) -> FieldManifolds:
+        """The scene whose every view asks the field. `locked`: directions are (0, 0, -1) (default: as configured)."""
+        c = self.config
+        if locked is None:
+            locked = c.field.view_dependence != "camera"
+
+        def ask(points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+            value = self.field(points, None if locked else directions, latent.film)
+            return value.rgb, value.sigma
+
+        return FieldManifolds(
+            surfaces or self.predictor,
+            ask,
+            len(latent),
+            c.field.delta,
+            c.manifolds.background_z,
+            c.convention,
+        )
+
+    def manifolds(self, surfaces: Surfaces, maps: Tensor, background: Tensor) -> RadianceManifolds:
+        """Pictures on surfaces, with this network's lengths and conventions."""
+        c = self.config
+        return RadianceManifolds(surfaces, maps, background, c.half_width, c.manifolds.background_z, c.convention)
+
+    def height_fields(self) -> Surfaces:
+        """Surfaces that need no network: tabulated ones, or the spheres themselves."""
+        c = self.config
+        if c.manifolds.predictor == "spheres":
+            return self.predictor
+        return tabulate(
+            self.predictor,
+            half_width=1.05 * c.half_width,
+            size=HEIGHT_GRID,
+            slab=c.manifolds.box,
+            like=self.film_centre,
+        )
+
+    def grid(self, size: int) -> Grid:
+        """Hits of the gridding rays; independent of identity and camera."""
+        c = self.config
+        with torch.no_grad():
+            rays = orthographic_rays(size, c.half_width, sampling=c.map_sampling, like=self.film_centre)
+            u = background_point(axis(size, c.map_sampling, like=self.film_centre), c.half_width)
+            y, x = torch.meshgrid(u, u, indexing="ij")
+            backdrop = torch.stack([x, y, torch.full_like(x, c.manifolds.background_z)], dim=-1)
+            return Grid(self.predictor.hits(rays), backdrop.reshape(1, -1, 3))
+
+    def low_maps(self, latent: Latent, grid: Grid, *, view_from: Camera | None = None) -> LowResolutionMaps:
+        """Ask the field at the grid points: LR maps of N identities (GRAM-HD eq. 3-4).
+
+        With `view_from` (N cameras) directions point from each item's own camera; otherwise they are locked.
+        """
+        n, size, levels = len(latent), int(grid.backdrop.shape[1] ** 0.5), grid.hits.points.shape[2]
+        points = torch.cat([grid.hits.points, grid.backdrop[:, :, None]], dim=2).flatten(1, 2).expand(n, -1, -1)
+        directions = None
+        if view_from is not None and self.config.field.view_dependence == "camera":
+            directions = points - view_from.position[:, None]
+            directions = directions / directions.norm(dim=-1, keepdim=True)
+        rgb, sigma, features = self._ask_in_chunks(points, directions, latent)
+        alpha = 1 - torch.exp(-self.config.field.delta * sigma)
+        channels = torch.cat([rgb, alpha[..., None], features], dim=-1)
+        channels = channels.reshape(n, size, size, levels + 1, -1).permute(0, 3, 4, 1, 2)
+        maps, background = channels[:, :-1], channels[:, -1, :3]
+        if self.config.mask_maps:
+            valid = grid.hits.valid.reshape(1, size, size, levels).permute(0, 3, 1, 2)
+            maps = torch.cat([maps[:, :, :3], maps[:, :, 3:4] * valid[:, :, None], maps[:, :, 4:]], dim=2)
+        return LowResolutionMaps(maps, background)
+
+    def _ask_in_chunks(self, points: Tensor, directions: Tensor | None, latent: Latent) -> list[Tensor]:
+        if torch.is_grad_enabled():
+            return list(self.field(points, directions, latent.film))
+        parts = [
+            self.field(part, None if directions is None else directions[:, i : i + CHUNK_POINTS], latent.film)
+            for i, part in zip(range(0, points.shape[1], CHUNK_POINTS), points.split(CHUNK_POINTS, dim=1), strict=True)
+        ]
+        return [torch.cat(values, dim=1) for values in zip(*parts, strict=True)]

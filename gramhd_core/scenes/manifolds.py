@@ -1,0 +1,275 @@
+"""RadianceManifolds: the scene this project is about, and FieldManifolds, its un-baked form.
+
+N identities, K cameras, R rays, L level sets, M = map side. Maps are stored with y ascending (row 0 is y = -half_width).
+Colours inside a scene are in about [0, 1]; a Rendering is in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramhd_core.geometry.camera import Camera
+from gramhd_core.geometry.compositing import FrontToBack, front_to_back
+from gramhd_core.geometry.level_sets import Hits, plane_distance
+from gramhd_core.geometry.rays import PixelSampling, Rays, camera_rays
+from gramhd_core.scenes.scene import Rendering
+from gramhd_core.scenes.surfaces import Surfaces
+
+FADE = 0.05  # width of the soft map border, fraction of half_width
+CHUNK_RAYS = 1 << 16  # rays rendered at once when no gradient is recorded
+FAR_DELTA = 1e10  # published thickness of whatever comes last along a ray
+
+
+@dataclass(frozen=True)
+class RenderConvention:
+    """How pictures are taken. Defaults: new trainings; the published side of each switch is set by `compatible()` of a config."""
+
+    pixel_sampling: PixelSampling = "area"
+    hits: Literal["full", "upsampled"] = "full"  # per pixel, or at `hit_size` and interpolated
+    hit_size: int = 64
+    edge: Literal["fade", "cut"] = "fade"  # alpha at the border of a map
+    depth: Literal["mean", "sum"] = "mean"  # sum(w d) / sum(w), or sum(w d)
+    opaque_background: bool = True  # False: 1 - exp(-1e10 sigma), and the last layer along a ray is opaque too
+
+
+
+class Layer(NamedTuple):
+    """One surface as seen by rays: colour [N, R, 3], alpha [N, R]."""
+
+    colour: Tensor
+    alpha: Tensor
+
+
+class View(NamedTuple):
+    """The geometry of a picture, before any colour.
+
+    origins [N, R, 3]; hits of L level sets; backdrop [N, R, 3] points on the background plane and their distance [N, R].
+    """
+
+    origins: Tensor
+    hits: Hits
+    backdrop: Tensor
+    backdrop_distance: Tensor
+
+    def slice(self, start: int, stop: int) -> View:
+        """Rays start..stop of every item."""
+        part = slice(start, stop)
+        hits = Hits(*(t[:, part] for t in self.hits))
+        return View(self.origins[:, part], hits, self.backdrop[:, part], self.backdrop_distance[:, part])
+
+
+def intersect(rays: Rays, surfaces: Surfaces, *, background_z: float) -> View:
+    """Meet all surfaces and the background plane."""
+    t = plane_distance(rays, background_z)
+    return View(rays.origins, surfaces.hits(rays), rays.at(t)[:, :, 0], t[..., 0])
+
+
+def upsample_view(view: View, camera: Camera, *, size: int) -> View:
+    """Published short cut: positions met at `size` x `size` rays, interpolated (corners aligned) to the camera's size.
+
+    A pixel is valid if all rays around it are (interpolated validity > 0.99).
+    """
+    n, _, levels = view.hits.valid.shape
+
+    def up(t: Tensor) -> Tensor:  # [N, r, C] -> [N, R, C]
+        grid = t.mT.reshape(n, -1, size, size)
+        big = F.interpolate(grid, size=(camera.height, camera.width), mode="bilinear", align_corners=True)
+        return big.flatten(2).mT
+
+    points = up(view.hits.points.flatten(2)).unflatten(2, (levels, 3))
+    valid = up(view.hits.valid.to(points.dtype)) > 0.99
+    backdrop = up(view.backdrop)
+    origins = camera.position[:, None].expand_as(backdrop)
+    distance = (points - origins[:, :, None]).norm(dim=-1)
+    return View(origins, Hits(points, distance, valid), backdrop, (backdrop - origins).norm(dim=-1))
+
+
+def look(view: View, layer: Callable[[int], Layer], backdrop: Tensor) -> FrontToBack:
+    """Composite L layers over an opaque backdrop colour [N, R, 3].
+
+    `layer(l)` is asked for one level at a time, so memory is one layer's. Layers behind the background plane are hidden.
+    Rays along which levels are out of order (a predictor that is not monotone) make all layers be held and sorted.
+    """
+    hits = view.hits
+    seen = hits.valid & (hits.distance <= view.backdrop_distance[..., None])
+    picture = FrontToBack(hits.distance.shape[:2], like=hits.distance)
+    with torch.no_grad():
+        order = front_to_back(hits.distance, seen)
+    if order is None:
+        for level in range(seen.shape[-1]):
+            colour, alpha = layer(level)
+            picture.add(colour, alpha * seen[..., level], hits.distance[..., level])
+    else:
+        layers = [layer(level) for level in range(seen.shape[-1])]
+        colour = torch.stack([one.colour for one in layers], dim=2)
+        alpha = torch.stack([one.alpha for one in layers], dim=2) * seen
+        colour = colour.gather(2, order[..., None].expand_as(colour))
+        alpha, distance = alpha.gather(2, order), hits.distance.gather(2, order)
+        for i in range(order.shape[-1]):
+            picture.add(colour[:, :, i], alpha[:, :, i], distance[:, :, i])
+    picture.add(backdrop, torch.ones_like(picture.weight), view.backdrop_distance, background=True)
+    return picture
+
+
+def rendering(picture: FrontToBack, camera: Camera, *, depth: Literal["mean", "sum"]) -> Rendering:
+    """Composited rays [*, R] of all cameras -> images; colours [0, 1] -> [-1, 1]."""
+    n, h, w = len(camera), camera.height, camera.width
+    distance = picture.weighted_distance
+    if depth == "mean":
+        distance = distance / picture.weight.clamp_min(1e-6)
+    return Rendering(
+        (2 * picture.colour - 1).reshape(n, h, w, 3).permute(0, 3, 1, 2),
+        picture.foreground.reshape(n, 1, h, w),
+        distance.reshape(n, 1, h, w),
+    )
+
+
+def background_point(u: Tensor, half_width: float) -> Tensor:
+    """Map coordinate u in [-1, 1] -> world coordinate on the background plane; odd, C1 at |u| = 1/2.
+
+    The inner half covers |x| <= half_width evenly, the outer half stretches to 2.09 x half_width (GRAM-HD sec. 3.2).
+    """
+    outer = half_width * (2 * torch.tan((u.abs() - 0.5).clamp_min(0)) + 1)
+    return torch.where(u.abs() <= 0.5, 2 * half_width * u, u.sign() * outer)
+
+
+def background_coordinate(x: Tensor, half_width: float) -> Tensor:
+    """Inverse of `background_point`; any x, |u| > 1 is outside the map."""
+    outer = torch.atan((x.abs() / half_width - 1).clamp_min(0) / 2) + 0.5
+    return torch.where(x.abs() <= half_width, x / (2 * half_width), x.sign() * outer)
+
+
+@dataclass(frozen=True)
+class RadianceManifolds:
+    """Surfaces with pictures on them: GRAM-HD's representation of N identities (sec. 3.2, 3.3).
+
+    maps [N, L, 4, M, M]: r, g, b, alpha of every level set over |x|, |y| <= half_width, nearest first, y ascending.
+    background [N, 3, M, M]: the plane z = background_z over `background_point` coordinates.
+    """
+
+    surfaces: Surfaces
+    maps: Tensor
+    background: Tensor
+    half_width: float = 0.12
+    background_z: float = -0.12
+    convention: RenderConvention = RenderConvention()
+
+    def layers(self) -> Tensor:
+        """[N, L, 4, M, M] maps, nearest first."""
+        return self.maps
+
+    def render(self, camera: Camera) -> Rendering:
+        """K cameras of one identity, or N cameras of N identities."""
+        n = len(self.maps)
+        assert n in (1, len(camera)), f"{n} identities cannot be seen by {len(camera)} cameras"
+        pictures = [self._picture(part) for part in self._views(camera, n)]
+        joined = pictures[0] if len(pictures) == 1 else FrontToBack.joined(pictures)
+        return rendering(joined, camera, depth=self.convention.depth)
+
+    def _views(self, camera: Camera, n: int) -> Iterator[View]:
+        """Geometry of all pixels as [n, R] rays, in chunks unless gradients are recorded."""
+        c = self.convention
+        if c.hits == "upsampled":
+            rays = camera_rays(camera.with_size(c.hit_size), sampling=c.pixel_sampling)
+            small = intersect(rays, self.surfaces, background_z=self.background_z)
+            view = _flat(upsample_view(small, camera, size=c.hit_size), n)
+            yield from _chunks(view.slice, view.origins.shape[1])
+        else:
+            rays = Rays(*(t.reshape(n, -1, 3) for t in camera_rays(camera, sampling=c.pixel_sampling)))
+            for part in _chunks(rays.slice, rays.origins.shape[1]):
+                yield intersect(part, self.surfaces, background_z=self.background_z)
+
+    def _picture(self, view: View) -> FrontToBack:
+        u = background_coordinate(view.backdrop[..., :2], self.half_width)
+        backdrop = _sample(self.background, u, padding="reflection")
+        return look(view, lambda level: self._layer(view, level), backdrop)
+
+    def _layer(self, view: View, level: int) -> Layer:
+        xy = view.hits.points[:, :, level, :2] / self.half_width
+        if self.convention.edge == "cut":
+            rgba = _sample(self.maps[:, level], xy, padding="zeros")
+            return Layer(rgba[..., :3], rgba[..., 3])
+        rgba = _sample(self.maps[:, level], xy, padding="border")
+        inside = ((1 - xy.abs().amax(dim=-1)) / FADE).clamp(0, 1)
+        return Layer(rgba[..., :3], rgba[..., 3] * inside)
+
+
+@dataclass(frozen=True)
+class FieldManifolds:
+    """Surfaces whose colours are asked of a field for every ray: GRAM's own rendering (sec. 3).
+
+    field(points [N, P, 3], directions [N, P, 3]) -> (rgb [N, P, 3], sigma [N, P]); one network pass per view.
+    """
+
+    surfaces: Surfaces
+    field: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    identities: int
+    delta: float = 0.04
+    background_z: float = -0.12
+    convention: RenderConvention = RenderConvention()
+
+    def density(self, points: Tensor) -> Tensor:
+        """Points [N, P, 3] -> sigma [N, P, 1]; on a manifold, alpha = 1 - exp(-delta sigma)."""
+        along = points.new_tensor([0.0, 0.0, -1.0]).expand_as(points)
+        return self.field(points, along)[1][..., None]
+
+    def render(self, camera: Camera) -> Rendering:
+        """K cameras of one identity, or N cameras of N identities."""
+        n = self.identities
+        assert n in (1, len(camera)), f"{n} identities cannot be seen by {len(camera)} cameras"
+        rays = Rays(*(t.reshape(n, -1, 3) for t in camera_rays(camera, sampling=self.convention.pixel_sampling)))
+        pictures = [self._picture(part) for part in _chunks(rays.slice, rays.origins.shape[1])]
+        joined = pictures[0] if len(pictures) == 1 else FrontToBack.joined(pictures)
+        return rendering(joined, camera, depth=self.convention.depth)
+
+    def _picture(self, rays: Rays) -> FrontToBack:
+        view = intersect(rays, self.surfaces, background_z=self.background_z)
+        points = torch.cat([view.hits.points, view.backdrop[:, :, None]], dim=2)  # [N, R, L + 1, 3]
+        directions = rays.directions[:, :, None].expand_as(points)
+        rgb, sigma = self.field(points.flatten(1, 2), directions.flatten(1, 2))
+        rgb, sigma = rgb.reshape(points.shape), sigma.reshape(points.shape[:3])
+        if not self.convention.opaque_background:
+            return self._published(view, rgb, sigma)
+        alpha = 1 - torch.exp(-self.delta * sigma)
+        return look(view, lambda level: Layer(rgb[:, :, level], alpha[:, :, level]), rgb[:, :, -1])
+
+    def _published(self, view: View, rgb: Tensor, sigma: Tensor) -> FrontToBack:
+        """Sorted with the background; delta is 1e10 for the background and for the last entry after sorting."""
+        distance = torch.cat([view.hits.distance, view.backdrop_distance[..., None]], dim=-1)
+        valid = torch.cat([view.hits.valid, torch.ones_like(view.hits.valid[..., :1])], dim=-1)
+        order = distance.argsort(dim=-1, stable=True)
+        backdrop = order == distance.shape[-1] - 1
+        delta = torch.where(backdrop, FAR_DELTA, self.delta)
+        delta[..., -1] = FAR_DELTA
+        sigma, valid, distance = (t.gather(-1, order) for t in (sigma, valid, distance))
+        rgb = rgb.gather(2, order[..., None].expand_as(rgb))
+        alpha = (1 - torch.exp(-delta * sigma)) * valid
+        picture = FrontToBack(alpha.shape[:2], like=alpha)
+        for i in range(alpha.shape[-1]):
+            picture.add(rgb[:, :, i], alpha[..., i], distance[..., i], background=backdrop[..., i])
+        return picture
+
+
+def _sample(maps: Tensor, xy: Tensor, *, padding: str) -> Tensor:
+    """Bilinear look-up: maps [N, C, M, M] (y ascending) at xy [N, R, 2] in [-1, 1] -> [N, R, C]."""
+    found = F.grid_sample(maps.float(), xy[:, :, None], mode="bilinear", padding_mode=padding, align_corners=False)
+    return found[..., 0].mT
+
+
+def _flat(view: View, n: int) -> View:
+    """Fold cameras into rays so that the batch is n identities."""
+    hits = Hits(*(t.reshape(n, -1, *t.shape[2:]) for t in view.hits))
+    return View(
+        view.origins.reshape(n, -1, 3), hits, view.backdrop.reshape(n, -1, 3), view.backdrop_distance.reshape(n, -1)
+    )
+
+
+def _chunks(part: Callable, rays: int) -> Iterator:
+    step = rays if torch.is_grad_enabled() else CHUNK_RAYS
+    return (part(i, min(i + step, rays)) for i in range(0, rays, step))

@@ -1,0 +1,72 @@
+"""Radiance manifolds as surfaces: where camera rays meet them.
+
+N cameras, R rays, L level sets (nearest first), G x G height grid. Every kind answers `hits(rays) -> Hits`:
+`SpherePredictor` and `MlpPredictor` (networks/predictors.py) exactly or by sampling the predictor along each ray;
+`HeightFields` from z_l(x, y), tabulated once: no network per view.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramhd_core.geometry.level_sets import Hits, plane_distance
+from gramhd_core.geometry.rays import Rays, orthographic_rays
+
+
+class Surfaces(Protocol):
+    """Anything that rays can hit."""
+
+    def hits(self, rays: Rays) -> Hits:
+        """First crossings of every level set."""
+        ...
+
+
+class HeightFields(NamedTuple):
+    """z_l(x, y) of every level set on a regular grid (end points included) over |x|, |y| <= half_width.
+
+    tables [L, 3, G, G]: world z, dz/dx, dz/dy; row index along +y. Where a level set leaves the slab |z| <= slab the
+    height is continued at -slab, which the background plane hides.
+    """
+
+    tables: Tensor
+    half_width: float
+    slab: float
+    steps: int = 4
+
+    def hits(self, rays: Rays) -> Hits:
+        """Ray hits by Newton steps on z(t) = z_l(x(t), y(t)), bilinear tables."""
+        middle = self.tables.shape[-1] // 2
+        start = self.tables[:, 0, middle, middle]
+        distance = (start - rays.origins[..., 2:]) / rays.directions[..., 2:]  # [N, R, L]
+        for _ in range(self.steps):
+            distance = self._newton(rays, distance)
+        points = rays.at(distance)
+        inside = points[..., :2].abs().amax(dim=-1) <= self.half_width
+        valid = inside & (points[..., 2] > -self.slab) & (points[..., 2] <= self.slab)
+        end = plane_distance(rays, -self.slab)
+        return Hits(
+            torch.where(valid[..., None], points, rays.at(end)), torch.where(valid, distance, end), valid
+        )
+
+    def _newton(self, rays: Rays, distance: Tensor) -> Tensor:
+        points = rays.at(distance)
+        grid = (points[..., :2] * (1 / self.half_width)).permute(2, 0, 1, 3)  # [L, N, R, 2]
+        found = F.grid_sample(self.tables, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        z, slope_x, slope_y = found.permute(1, 2, 3, 0)  # each [N, R, L]
+        d = rays.directions[:, :, None]
+        rate = d[..., 2] - slope_x * d[..., 0] - slope_y * d[..., 1]  # d (z(t) - z_l) / d t, about -1
+        return distance - (points[..., 2] - z) / rate.clamp_max(-0.25)
+
+
+def tabulate(surfaces: Surfaces, *, half_width: float, size: int, slab: float, like: Tensor) -> HeightFields:
+    """Height fields of any surfaces, by hitting them with orthographic rays (no gradients)."""
+    with torch.no_grad():
+        rays = orthographic_rays(size, half_width, sampling="endpoints", like=like)
+        points = surfaces.hits(rays).points  # invalid ones end at the back of the search range
+        z = points[0, :, :, 2].T.reshape(-1, size, size)
+        slope_y, slope_x = torch.gradient(z, spacing=2 * half_width / (size - 1), dim=(1, 2))
+    return HeightFields(torch.stack([z, slope_x, slope_y], dim=1).contiguous(), half_width, slab)
