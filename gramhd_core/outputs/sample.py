@@ -1,0 +1,293 @@
+"""Pictures and videos of generated heads: one scene per seed, however many views of it are asked for.
+
+z of seed s is the first draw of a CPU random stream seeded with s, and every seed is rendered by itself: the same seed
+gives the same picture whatever else is in the batch. Views are rendered a few at a time, so memory does not grow with
+their number. Only `interpolation` needs a scene per frame, for there every frame is another identity.
+V views of S x S pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gramhd_core import files
+from gramhd_core.errors import BadArgument
+from gramhd_core.generators.generator import Generator, Latent
+from gramhd_core.geometry.camera import Camera
+from gramhd_core.outputs import depth_images, images, trajectories
+from gramhd_core.outputs.epi import epi_picture, line_row
+from gramhd_core.outputs.sample_request import MOVIES, Sampled, SampledFile, SampleRequest
+from gramhd_core.outputs.video import mp4, require_av
+from gramhd_core.progress import Progress, Silent
+from gramhd_core.scenes.scene import Scene
+
+PIXELS_AT_ONCE = 2**18  # rendered together: 4 views at 256 x 256, 1 at 512 and more
+CONTACT_SHEET_TILES = 100  # later seeds do not appear on the contact sheet
+GRID_PIXELS = 2**27  # what common viewers still open
+
+SHEETS = {"image": (1, 1), "rand": (1, 1), "multiview1x3": (1, 3), "multiview3x7": (3, 7), "grid": (1, 5)}  # per seed
+_STILL_CAMERAS = {
+    "image": trajectories.frontal,
+    "multiview1x3": trajectories.multiview1x3,
+    "multiview3x7": trajectories.multiview3x7,
+    "grid": trajectories.grid,
+}
+
+Seeds = tuple[int, ...]
+Views = tuple[tuple[float, float], ...]  # (pitch, yaw) of every view, radians
+
+
+class Shots(NamedTuple):
+    """V finished pictures. rgb: uint8 [V, S, S, 3]; alpha: uint8 [V, S, S]; distance: float32 [V, S, S] or None."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray
+    distance: np.ndarray | None
+
+
+def sample(
+    generator: Generator, request: SampleRequest, out: Path | str, *, progress: Progress | None = None
+) -> Sampled:
+    """Write what `request` asks for into the folder `out`; files of the same name are replaced, each at once."""
+    started = time.perf_counter()
+    studio = _Studio(generator, request, Path(out), progress or Silent())
+    work = {"grid": _grid, "epi": _epi, "video": _video, "interpolation": _interpolation}.get(request.view, _stills)
+    if request.view in MOVIES:
+        require_av()  # before minutes of rendering, not after
+    try:
+        studio.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.cannot_write(studio.out, error) from error
+    try:
+        with torch.no_grad():
+            work(studio)
+    finally:
+        studio.progress.finish()
+    seconds = time.perf_counter() - started
+    return Sampled(request, studio.size, tuple(studio.written), studio.scenes, studio.pictures, seconds)
+
+
+def latent_of_seed(generator: Generator, seed: int, *, truncation: float) -> tuple[Latent, torch.Generator]:
+    """The latent [1] that a seed means everywhere in the house, and its random stream after z was drawn."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(1, generator.latent_dim, generator=rng)
+    return generator.latent(z.to(_device(generator)), truncation), rng
+
+
+def render_shots(scene: Scene, cameras: Camera, *, device: torch.device | str = "cpu") -> Iterator[Shots]:
+    """Look at one identity from any number of cameras, a few at a time (see `PIXELS_AT_ONCE`), in order."""
+    step = max(1, PIXELS_AT_ONCE // (cameras.height * cameras.width))
+    for start in range(0, len(cameras), step):
+        picture = scene.render(cameras[start : start + step].to(device))
+        distance = None if picture.distance is None else picture.distance[:, 0].detach().float().cpu().numpy()
+        yield Shots(images.rgb8(picture.rgb), images.alpha8(picture.alpha), distance)
+
+
+def _stills(studio: _Studio) -> None:
+    """image, rand, multiview1x3, multiview3x7: one picture per seed; and a contact sheet of single views."""
+    request = studio.request
+    stem = "seed{:04d}" if request.view == "image" else f"seed{{:04d}}_{request.view}"
+    rows, columns = SHEETS[request.view]
+    tiles, tile_views = [], ()
+    studio.start(len(request.seeds) * rows * columns)
+    for seed in request.seeds:
+        cameras, shots = studio.stills(seed)
+        studio.save_stills(stem.format(seed), shots, columns, (seed,), _angles(cameras))
+        if rows * columns == 1 and len(tiles) < CONTACT_SHEET_TILES:
+            tiles.append(images.thumbnail(shots.rgb[0]))
+            tile_views += _angles(cameras)
+    if len(tiles) > 1:
+        seeds = request.seeds[: len(tiles)]
+        picture = images.contact_sheet(tiles, [f"seed {seed}" for seed in seeds])
+        name = "sheet.png" if request.view == "image" else f"sheet_{request.view}.png"
+        studio.save(name, picture, "contact_sheet", seeds, tile_views)
+
+
+def _grid(studio: _Studio) -> None:
+    """One picture: a row per seed, a column per yaw."""
+    seeds, columns = studio.request.seeds, SHEETS["grid"][1]
+    if len(seeds) * columns * studio.size**2 > GRID_PIXELS:
+        raise BadArgument(
+            f"a grid of {len(seeds)} seeds at {studio.size} pixels was asked for",
+            expected=f"at most {GRID_PIXELS // (columns * studio.size**2)} rows of that size fit into one picture",
+            remedy="use fewer --seeds or a smaller --size",
+        )
+    studio.start(len(seeds) * columns)
+    rows, views = [], ()
+    for seed in seeds:
+        cameras, shots = studio.stills(seed)
+        rows.append(shots)
+        views += _angles(cameras)
+    studio.save_stills("grid", _joined(rows), columns, seeds, views)
+
+
+def _epi(studio: _Studio) -> None:
+    """One picture per seed: the middle view with its line marked, above that line in all views."""
+    request = studio.request
+    steps = request.frames or trajectories.EPI_STEPS
+    cameras = trajectories.epi(studio.generator.cameras, size=studio.size, steps=steps)
+    row = line_row(studio.size, request.epi_line)
+    studio.start(len(request.seeds) * steps)
+    for seed in request.seeds:
+        scene = studio.scene(studio.latent(seed)[0])
+        middle, strip = np.empty(0), []
+        for shots in studio.shoot(scene, cameras, f"seed {seed}"):
+            if len(strip) <= steps // 2 < len(strip) + len(shots.rgb):
+                middle = shots.rgb[steps // 2 - len(strip)]
+            strip.extend(shots.rgb[:, row])
+        picture = epi_picture(middle, np.stack(strip), row=row)
+        studio.save(f"seed{seed:04d}_epi.png", picture, "epi", (seed,), _angles(cameras))
+
+
+def _video(studio: _Studio) -> None:
+    """One video per seed: the camera moves once around its path."""
+    cameras = studio.path(studio.request.frames or trajectories.VIDEO_FRAMES)
+    studio.start(len(studio.request.seeds) * len(cameras))
+    for seed in studio.request.seeds:
+        scene = studio.scene(studio.latent(seed)[0])
+        takes = studio.shoot(scene, cameras, f"seed {seed}")
+        studio.film(f"seed{seed:04d}", takes, (seed,), _angles(cameras))
+
+
+def _interpolation(studio: _Studio) -> None:
+    """One video from seed to seed and back to the first, slowing down at each; the camera makes one round meanwhile."""
+    seeds, frames = studio.request.seeds, studio.request.frames or trajectories.TRANSITION_FRAMES
+    cameras = studio.path(frames * len(seeds))
+    latents = [studio.latent(seed)[0] for seed in seeds]
+
+    def takes() -> Iterator[Shots]:
+        for index in range(len(cameras)):
+            leg, step = divmod(index, frames)
+            latent = latents[leg].lerp(latents[(leg + 1) % len(seeds)], _eased(step / frames))
+            yield from studio.shoot(studio.scene(latent), cameras[index], f"after seed {seeds[leg]}")
+
+    studio.start(len(cameras))
+    studio.film("interpolation", takes(), seeds, _angles(cameras))
+
+
+class _Studio:
+    """One call of `sample`: the generator, the order, and what has been made so far."""
+
+    def __init__(self, generator: Generator, request: SampleRequest, out: Path, progress: Progress):
+        self.generator, self.request, self.out, self.progress = generator, request, out, progress
+        self.size = request.size or generator.image_size
+        self.device = _device(generator)
+        self.written: list[SampledFile] = []
+        self.scenes = self.pictures = 0
+
+    def start(self, pictures: int) -> None:
+        """Announce how many views there will be."""
+        self.progress.start(f"rendering {self.request.view}", pictures)
+
+    def latent(self, seed: int) -> tuple[Latent, torch.Generator]:
+        """`latent_of_seed` at the truncation of the order."""
+        return latent_of_seed(self.generator, seed, truncation=self.request.truncation)
+
+    def scene(self, latent: Latent, view_from: Camera | None = None) -> Scene:
+        """The one expensive call."""
+        self.scenes += 1
+        return self.generator.scene(latent, view_from)
+
+    def shoot(self, scene: Scene, cameras: Camera, note: str) -> Iterator[Shots]:
+        """`render_shots`, counted, with progress."""
+        for shots in render_shots(scene, cameras, device=self.device):
+            if self.request.depth and shots.distance is None:
+                raise BadArgument(
+                    "--depth was asked for",
+                    expected="the scenes of this generator carry no distance",
+                    remedy="drop --depth or use a generator with geometry",
+                )
+            self.pictures += len(shots.rgb)
+            self.progress.advance(len(shots.rgb), note)
+            yield shots
+
+    def stills(self, seed: int) -> tuple[Camera, Shots]:
+        """The cameras of a still view and what they see of a seed. Only `rand` shows colours that follow the camera
+        (as published, where maps depend on it); all other views keep them fixed."""
+        latent, rng = self.latent(seed)
+        if self.request.view == "rand":
+            cameras = trajectories.rand(self.generator.cameras, rng, size=self.size)
+            scene = self.scene(latent, cameras.to(self.device))
+        else:
+            cameras = _STILL_CAMERAS[self.request.view](self.generator.cameras, size=self.size)
+            scene = self.scene(latent)
+        return cameras, _joined(list(self.shoot(scene, cameras, f"seed {seed}")))
+
+    def path(self, frames: int) -> Camera:
+        """The camera path of a video."""
+        return trajectories.PATHS[self.request.path](self.generator.cameras, size=self.size, frames=frames)
+
+    def save(self, name: str, picture: np.ndarray, kind: str, seeds: Seeds, views: Views, **near_far: float) -> None:
+        """Write one PNG into `out` and remember it."""
+        notes = {"seeds": ",".join(map(str, seeds)), "truncation": f"{self.request.truncation:g}"}
+        images.save_png(self.out / name, picture, notes=notes | (depth_images.NOTES if kind == "depth" else {}))
+        self.remember(name, kind, seeds, views, **near_far)
+
+    def remember(self, name: str, kind: str, seeds: Seeds, views: Views, **near_far: float) -> None:
+        """The file `name` is finished."""
+        pitch, yaw = zip(*views, strict=True)
+        self.written.append(SampledFile(self.out / name, kind, seeds, pitch, yaw, **near_far))
+
+    def save_stills(self, stem: str, shots: Shots, columns: int, seeds: Seeds, views: Views) -> None:
+        """The pictures as one sheet (of one tile, perhaps), with the depth and alpha sheets that were asked for."""
+
+        def save(suffix: str, tiles: np.ndarray, kind: str, **near_far: float) -> None:
+            self.save(f"{stem}{suffix}.png", images.sheet(tiles, columns=columns), kind, seeds, views, **near_far)
+
+        save("", shots.rgb, "image")
+        if self.request.alpha:
+            save("_alpha", images.matte(shots.rgb, shots.alpha), "alpha")
+        if self.request.depth and shots.distance is not None:
+            near, far = depth_images.depth_range(shots.distance)
+            save("_depth", depth_images.depth16(shots.distance), "depth")
+            preview = depth_images.depth_preview(shots.distance, (near, far))
+            save("_depth_preview", preview, "depth_preview", near=near, far=far)
+
+    def film(self, stem: str, takes: Iterable[Shots], seeds: Seeds, views: Views) -> None:
+        """The takes as one video, and one of their depth if that was asked for (on the scale of its first takes)."""
+        limits: tuple[float, float] | None = None
+        names = [f"{stem}.mp4", f"{stem}_depth.mp4"][: 1 + self.request.depth]
+        with ExitStack() as stack:
+            add, *add_depth = [stack.enter_context(mp4(self.out / name, fps=self.request.fps)) for name in names]
+            for shots in takes:
+                for frame in shots.rgb:
+                    add(frame)
+                if add_depth and shots.distance is not None:
+                    limits = limits or depth_images.depth_range(shots.distance)
+                    for frame in depth_images.depth_preview(shots.distance, limits):
+                        add_depth[0](frame)
+        self.remember(names[0], "video", seeds, views)
+        if limits:
+            self.remember(names[1], "depth_video", seeds, views, near=limits[0], far=limits[1])
+
+
+def _joined(parts: list[Shots]) -> Shots:
+    distances = [part.distance for part in parts if part.distance is not None]
+    return Shots(
+        np.concatenate([part.rgb for part in parts]),
+        np.concatenate([part.alpha for part in parts]),
+        np.concatenate(distances) if distances else None,
+    )
+
+
+def _angles(cameras: Camera) -> Views:
+    angles = torch.stack([cameras.pitch, cameras.yaw], dim=-1).tolist()
+    return tuple((round(pitch, 6), round(yaw, 6)) for pitch, yaw in angles)
+
+
+def _eased(t: float) -> float:
+    """0 -> 0 and 1 -> 1, at rest at both ends."""
+    return t * t * (3 - 2 * t)
+
+
+def _device(generator: Generator) -> torch.device:
+    """Where the generator's weights are."""
+    weights = next(generator.parameters(), None) if isinstance(generator, torch.nn.Module) else None
+    return torch.device("cpu") if weights is None else weights.device
