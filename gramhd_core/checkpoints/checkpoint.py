@@ -1,0 +1,163 @@
+"""Checkpoints: one safetensors file with config and provenance in its header; training states likewise.
+
+A Checkpoint is all that is needed to use a model. A TrainingState is only needed to resume its training.
+Both are written atomically, and reading either executes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gramhd_core import __version__
+from gramhd_core.configs import from_dict, to_dict
+from gramhd_core.errors import BadCheckpoint, BadConfig
+from gramhd_core.files import atomic
+from gramhd_core.generators import FAMILIES
+from gramhd_core.generators.generator import Generator
+
+HEADER = "gramhd"
+STEP_FILE = re.compile(r"step(\d+)\.safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model: `weights` are the state dict of FAMILIES[family] built from `config` (EMA weights after training)."""
+
+    family: str
+    config: Any
+    weights: dict[str, Tensor]
+    step: int
+    images_seen: int
+    provenance: dict[str, Any]
+
+    def save(self, path: Path | str) -> None:
+        """Write atomically; the header holds everything but the weights, as JSON."""
+        header = {
+            "family": self.family,
+            "config": to_dict(self.config),
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "provenance": {"version": __version__, **self.provenance},
+        }
+        save_tensors(path, self.weights, header)
+
+    @staticmethod
+    def load(path: Path | str) -> Checkpoint:
+        """Read a checkpoint file. Raises BadCheckpoint in one sentence for anything else."""
+        weights, header = load_tensors(path)
+        if header.get("family") not in FAMILIES:
+            raise BadCheckpoint(
+                f"{path} is of family {header.get('family')!r}",
+                expected=f"one of {', '.join(FAMILIES)} is needed",
+                remedy="use a model written by gramhd (gramhd import converts official weights)",
+            )
+        try:
+            config = from_dict(FAMILIES[header["family"]][1], header["config"])
+            return Checkpoint(
+                header["family"], config, weights, header["step"], header["images_seen"], header["provenance"]
+            )
+        except (KeyError, BadConfig) as error:
+            raise BadCheckpoint(
+                f"{path} has a header this version cannot read ({error})",
+                expected="family, config, step, images_seen and provenance are needed",
+                remedy="write it again with the gramhd that made it, or upgrade",
+            ) from error
+
+    def build(self, *, device: str | torch.device = "cpu") -> Generator:
+        """The generator, in evaluation mode, without gradients."""
+        kind, _ = FAMILIES[self.family]
+        generator = kind(self.config)
+        check_fit(generator.state_dict(), self.weights, where=f"this {self.family} checkpoint")
+        generator.load_state_dict(self.weights)
+        return generator.to(device).eval().requires_grad_(False)
+
+
+def check_fit(wanted: dict[str, Tensor], given: dict[str, Tensor], *, where: str) -> None:
+    """Exact key and shape coverage, or BadCheckpoint naming the first misfit and how many there are."""
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name in given if name not in wanted]
+    shapes = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+    for names, problem in ((missing, "lacks"), (extra, "has the unknown"), (shapes, "has another shape of")):
+        if names:
+            detail = ""
+            if names is shapes:
+                detail = f" ({list(given[names[0]].shape)} instead of {list(wanted[names[0]].shape)})"
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise BadCheckpoint(
+                f"{where} {problem} {names[0]}{detail}{more}",
+                expected=f"exactly {len(wanted)} tensors of the configured shapes are needed",
+                remedy="check that file and config belong together",
+            )
+
+
+def load_generator(ckpt: str | Path, *, device: str | torch.device = "cpu") -> Generator:
+    """The generator of a checkpoint file or of the newest checkpoint in a run folder."""
+    return Checkpoint.load(find_checkpoint(ckpt)).build(device=device)
+
+
+def find_checkpoint(ckpt: str | Path) -> Path:
+    """A file as it is; a run folder -> its newest checkpoint. BadCheckpoint if there is none."""
+    path = Path(ckpt)
+    if path.is_dir():
+        steps = checkpoint_steps(path)
+        if steps:
+            return path / "checkpoints" / f"step{steps[-1]:08d}.safetensors"
+        raise BadCheckpoint(
+            f"{path} holds no checkpoints",
+            expected="a run folder with checkpoints/step*.safetensors is needed",
+            remedy="wait for its first checkpoint or name another",
+        )
+    if not path.is_file():
+        raise BadCheckpoint(
+            f"{path} does not exist",
+            expected="a .safetensors file or a run folder is needed",
+            remedy="check the path given to --ckpt",
+        )
+    return path
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    """Steps of all model checkpoints of a run, ascending."""
+    found = (STEP_FILE.fullmatch(p.name) for p in (run / "checkpoints").glob("step*.safetensors"))
+    return sorted(int(m[1]) for m in found if m)
+
+
+def save_tensors(path: Path | str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Named tensors and a JSON header -> one safetensors file, atomically."""
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with atomic(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={HEADER: json.dumps(header)})
+        except SafetensorError as error:  # the writer reports a full disk as its own kind of error
+            raise OSError(getattr(error, "errno", None), str(error)) from error
+
+
+def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The inverse of `save_tensors`. BadCheckpoint if the file is not one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = json.loads(metadata.get(HEADER, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise BadCheckpoint(
+            f"{path} cannot be read as safetensors ({str(error).splitlines()[0]})",
+            expected="a complete file written by gramhd is needed",
+            remedy="gramhd import converts official .pt files; a damaged file must be fetched again",
+        ) from error
+    if not isinstance(header, dict):
+        raise BadCheckpoint(
+            f"{path} has no gramhd header",
+            expected="a safetensors file written by gramhd is needed",
+            remedy="official weights enter through gramhd import",
+        )
+    return tensors, header

@@ -1,0 +1,51 @@
+"""TrainingState: everything a run needs to go on exactly as if it had not stopped.
+
+Tensors of any nesting (state dicts of networks, optimisers, scaler, EMA, random states) in one safetensors file; numbers and structure
+in its header. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gramhd_core.checkpoints.checkpoint import load_tensors, save_tensors
+
+TENSOR = "tensor:"  # marks a leaf that lives among the tensors
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write nested dicts/lists of tensors, numbers, strings and None atomically."""
+    tensors: dict[str, Tensor] = {}
+    structure = _split(state, "state", tensors)
+    save_tensors(path, tensors, {"kind": "training state", "state": structure})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The inverse of `save_state` (dict keys that were ints come back as ints)."""
+    tensors, header = load_tensors(path)
+    return _join(header["state"], tensors)
+
+
+def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return TENSOR + name
+    if isinstance(value, dict):
+        return {"dict": [[key, _split(item, f"{name}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_split(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+    assert value is None or isinstance(value, (bool, int, float, str)), type(value)
+    return value
+
+
+def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, str) and value.startswith(TENSOR):
+        return tensors[value[len(TENSOR) :]]
+    if isinstance(value, dict):
+        return {key: _join(item, tensors) for key, item in value["dict"]}
+    if isinstance(value, list):
+        return [_join(item, tensors) for item in value]
+    return value

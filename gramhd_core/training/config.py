@@ -1,0 +1,91 @@
+"""What a training run is told: generator, discriminator and schedule, typed and overridable field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gramhd_core.configs import to_dict
+from gramhd_core.errors import BadConfig
+from gramhd_core.generators.gram import GramConfig
+from gramhd_core.generators.gram_hd import GramHdConfig
+from gramhd_core.networks.discriminators import DiscriminatorConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Schedule and weights of one stage. Defaults: published numbers of GRAM64 (facts: GRAM-HD reference configs).
+
+    Learning rates, Adam betas (0.0, 0.9); r1_weight is that of a step with R1 every step: with r1_every = k the term
+    is computed on every k-th step and multiplied by k.
+    """
+
+    images: int = 6_400_000  # real images to show in total (100,000 steps of 64)
+    batch: int = 64
+    micro_batches: int = 1  # the batch is pushed through the networks in this many pieces
+    g_lr: float = 2e-5
+    d_lr: float = 2e-4
+    clip: float = 0.3  # L2 norm of all gradients of one network
+    pose_fake: float = 15.0
+    pose_real: float = 15.0
+    r1_weight: float = 1.0
+    r1_every: int = 1
+    r1_patch: bool = False
+    patch_weight: float = 0.0
+    consistency_weight: float = 0.0
+    consistency_maps: bool = True  # the consistency loss also compares maps (published); False: only the image
+    fresh_fakes: bool = True  # the generator's step draws new latents (published); False: it reuses the fakes D just saw
+    ema: float = 0.999
+    mirror: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = 0
+    log_every: int = 10  # steps
+    sample_every: int = 32_000  # images
+    save_every: int = 320_000  # images
+    keep: int = 3  # newest checkpoints kept
+    max_minutes: float = 0.0  # stop, with a checkpoint, after this long; 0: no limit
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A preset after overrides. `published`: scores of the paper with their source, for configs that have them."""
+
+    preset: str
+    stage: Literal["lr", "hr"]
+    generator: GramConfig | GramHdConfig
+    discriminator: DiscriminatorConfig
+    train: TrainConfig
+    published: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        t = self.train
+        if self.discriminator.image_size != self.generator.image_size:
+            raise BadConfig(
+                f"discriminator.image_size={self.discriminator.image_size}",
+                expected=f"the generator makes images of {self.generator.image_size} pixels",
+                remedy="set both to the same size",
+            )
+        if t.batch < 1 or t.micro_batches < 1 or t.batch % t.micro_batches:
+            raise BadConfig(
+                f"train.batch={t.batch} with train.micro_batches={t.micro_batches}",
+                expected="the batch must be a positive multiple of the number of micro-batches",
+                remedy="choose sizes that divide",
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON-able dict of everything."""
+        return to_dict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change between the sittings of one run."""
+        whole = self.describe()
+        free = ("images", "log_every", "sample_every", "save_every", "keep", "max_minutes", "workers")
+        whole["train"] = {name: value for name, value in whole["train"].items() if name not in free}
+        return {name: whole[name] for name in ("stage", "generator", "discriminator", "train")}
+
+
+def replace_train(config: RunConfig, **changes: Any) -> RunConfig:
+    """The same run with other schedule fields."""
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))

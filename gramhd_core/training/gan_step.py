@@ -1,0 +1,141 @@
+"""One training step: the discriminator's update, then the generator's. Knows no family and no files.
+
+B images of one micro-batch, S x S, in [-1, 1]; angles [B, 2] = (pitch, yaw), radians.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gramhd_core.networks.discriminators import Discriminator, Verdict
+from gramhd_core.training import losses
+from gramhd_core.training.config import TrainConfig
+
+
+class Fakes(NamedTuple):
+    """image [B, 3, S, S]; angles [B, 2]; extra: named losses of the generator itself, already weighted (may be empty)."""
+
+    image: Tensor
+    angles: Tensor
+    extra: dict[str, Tensor]
+
+
+@dataclass
+class Side:
+    """A network under training with its optimiser."""
+
+    parameters: list[nn.Parameter]
+    optimiser: torch.optim.Adam
+
+    def step(self, scaler: torch.amp.GradScaler, *, clip: float) -> float:
+        """Unscale, clip, update, clear. Returns the gradient norm before clipping."""
+        scaler.unscale_(self.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+        scaler.step(self.optimiser)
+        self.optimiser.zero_grad(set_to_none=True)
+        return float(norm)
+
+
+Draw = Callable[[int], Fakes]  # number of images -> fakes, with a graph if gradients are enabled
+
+
+class GanStep:
+    """The published recipe: D on fresh fakes and reals, then G against the updated D (GRAM sec. 3.4; GRAM-HD sec. 3.4)."""
+
+    def __init__(self, config: TrainConfig, discriminator: Discriminator, g: Side, d: Side, scaler: torch.amp.GradScaler):
+        self.config, self.discriminator, self.g, self.d, self.scaler = config, discriminator, g, d, scaler
+        self.device_type = next(discriminator.parameters()).device.type
+
+    def __call__(self, draw: Draw, reals: Tensor, angles: Tensor, *, step: int) -> dict[str, float]:
+        """reals [batch, 3, S, S] in [-1, 1], angles [batch, 2]; step counts from 0. Returns named losses."""
+        c = self.config
+        pieces = list(zip(reals.chunk(c.micro_batches), angles.chunk(c.micro_batches), strict=True))
+        log: dict[str, Tensor] = {}
+        kept: list[Fakes] = []
+        for real, angle in pieces:
+            with self._precision(), torch.set_grad_enabled(not c.fresh_fakes):
+                fakes = draw(len(real))
+            if not c.fresh_fakes:
+                kept.append(fakes)
+            self._discriminator_piece(fakes, real, angle, lazy=step % c.r1_every == 0, log=log)
+        norm_d = self.d.step(self.scaler, clip=c.clip)
+        with frozen(self.d.parameters):
+            for i, (real, _) in enumerate(pieces):
+                with self._precision():
+                    fakes = kept[i] if kept else draw(len(real))
+                self._generator_piece(fakes, log=log)
+        norm_g = self.g.step(self.scaler, clip=c.clip)
+        self.scaler.update()
+        return {name: float(value) for name, value in log.items()} | {"d_norm": norm_d, "g_norm": norm_g}
+
+    def _discriminator_piece(self, fakes: Fakes, real: Tensor, angles: Tensor, *, lazy: bool, log: dict) -> None:
+        c = self.config
+        with self._precision():
+            on_fake = self.discriminator(fakes.image.detach())
+            on_real = self.discriminator(real)
+        parts = {
+            "d_fake": losses.fake(on_fake.realness),
+            "d_real": losses.realistic(on_real.realness),
+            "d_pose_fake": c.pose_fake * losses.pose(on_fake.angles, fakes.angles),
+            "d_pose_real": c.pose_real * losses.pose(on_real.angles, angles),
+        }
+        if on_fake.patches is not None and on_real.patches is not None:
+            patch = losses.fake(on_fake.patches) + losses.realistic(on_real.patches)
+            parts["d_patch"] = c.patch_weight * patch
+        if lazy and c.r1_weight:
+            parts["r1"] = 0.5 * c.r1_weight * c.r1_every * self._r1(real)
+        self._backward(parts, log)
+
+    def _r1(self, real: Tensor) -> Tensor:
+        """In fp32 outside autocast; with r1_patch the penalised score is D + 0.1 mean of patches (patch_weight)."""
+        images = real.detach().clone().requires_grad_()
+        verdict: Verdict = self.discriminator(images)
+        score = verdict.realness
+        if self.config.r1_patch and verdict.patches is not None:
+            score = score + self.config.patch_weight * verdict.patches.mean(dim=1)
+        return losses.r1(score, images)
+
+    def _generator_piece(self, fakes: Fakes, *, log: dict) -> None:
+        c = self.config
+        with self._precision():
+            verdict = self.discriminator(fakes.image)
+        parts = {
+            "g_fake": losses.realistic(verdict.realness),
+            "g_pose": c.pose_fake * losses.pose(verdict.angles, fakes.angles),
+            **fakes.extra,
+        }
+        if verdict.patches is not None:
+            parts["g_patch"] = c.patch_weight * losses.realistic(verdict.patches)
+        self._backward(parts, log)
+
+    def _backward(self, parts: dict[str, Tensor], log: dict) -> None:
+        share = 1 / self.config.micro_batches
+        total = torch.stack([part.float() for part in parts.values()]).sum() * share
+        self.scaler.scale(total).backward()
+        for name, part in parts.items():
+            log[name] = log.get(name, 0) + part.detach() * share
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.config.precision]
+        if kind is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_type, dtype=kind)
+
+
+@contextlib.contextmanager
+def frozen(parameters: Iterable[nn.Parameter]):
+    """No gradients for these weights inside: the discriminator's are not computed in the generator's step."""
+    parameters = list(parameters)
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)

@@ -1,0 +1,180 @@
+"""Presets: one generator, one discriminator and one schedule per name, published ones with their scores.
+
+Sources: "paper" is GRAM-HD (ICCV 2023), tables 1 and 2; schedules are those of its reference configs; see docs/papers.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import Literal
+
+from gramhd_core.configs import override
+from gramhd_core.errors import BadConfig
+from gramhd_core.generators import PUBLISHED
+from gramhd_core.generators.gram import GramConfig
+from gramhd_core.generators.gram_hd import GramHdConfig
+from gramhd_core.networks.discriminators import DiscriminatorConfig
+from gramhd_core.networks.fields import FieldConfig
+from gramhd_core.networks.predictors import ManifoldsConfig
+from gramhd_core.networks.super_resolution import SuperResolutionConfig
+from gramhd_core.training.config import RunConfig, TrainConfig
+
+SOURCE = "GRAM-HD, ICCV 2023, tables 1-2 (FID and KID x 1000 of 20,000 samples; NeuS PSNR and SSIM)"
+
+
+def _published_hr(name: str, *, batch: int, micro: int, r1: float, consistency: float, scores: dict) -> RunConfig:
+    generator = PUBLISHED[name]
+    train = TrainConfig(
+        images=100_000 * batch,
+        batch=batch,
+        micro_batches=micro,
+        g_lr=2e-4,
+        r1_weight=r1,
+        r1_patch=True,
+        patch_weight=0.1,
+        consistency_weight=consistency,
+        sample_every=500 * batch,
+        save_every=5_000 * batch,
+    )
+    discriminator = DiscriminatorConfig(generator.image_size, patch=True)
+    return RunConfig(name, "hr", generator, discriminator, train, {**scores, "source": SOURCE})
+
+
+def _published_lr(name: str) -> RunConfig:
+    train = TrainConfig(sample_every=500 * 64, save_every=5_000 * 64)
+    return RunConfig(name, "lr", PUBLISHED[name], DiscriminatorConfig(64), train, {"source": SOURCE})
+
+
+# ---- small ones -------------------------------------------------------------------------------------------------------
+
+_TINY_LOW = GramConfig(
+    image_size=16,
+    field=FieldConfig(z_dim=16, hidden=16, layers=3, mapping_hidden=16, mapping_layers=2, view_dependence="none"),
+    manifolds=ManifoldsConfig(predictor="spheres", count=5),
+    map_size=32,
+)
+_TINY_SR = SuperResolutionConfig(
+    z_dim=16,
+    features=4,
+    width=8,
+    growth=4,
+    blocks=1,
+    up_channels=(8,),
+    style_hidden=16,
+    background_blocks=1,
+    background_up_channels=(8,),
+    start="residual",
+)
+_TINY_TRAIN = TrainConfig(
+    images=512, batch=16, g_lr=1e-3, d_lr=1e-3, clip=1.0, r1_every=8, sample_every=256, save_every=256, log_every=1
+)
+_DEMO_LOW = GramConfig(
+    image_size=16,
+    field=FieldConfig(z_dim=64, hidden=64, layers=3, mapping_hidden=128, mapping_layers=2, view_dependence="none"),
+    manifolds=ManifoldsConfig(predictor="spheres", count=8),
+    half_width=0.14,
+    map_size=128,
+)
+_DEMO_TRAIN = TrainConfig(
+    images=48_000,
+    batch=32,
+    g_lr=1e-3,
+    d_lr=1e-3,
+    clip=1.0,
+    r1_every=8,
+    fresh_fakes=False,
+    sample_every=4_000,
+    save_every=8_000,
+)
+_DEMO_SR = SuperResolutionConfig(
+    z_dim=64,
+    features=16,
+    width=32,
+    growth=16,
+    blocks=1,
+    up_channels=(32,),
+    style_hidden=64,
+    background_blocks=1,
+    background_up_channels=(16,),
+    start="residual",
+)
+
+
+def _with_features(low: GramConfig, features: int, size: int) -> GramConfig:
+    return replace(low, image_size=size, field=replace(low.field, features=features))
+
+
+_TINY_HR_TRAIN = replace(_TINY_TRAIN, images=256, batch=8, consistency_weight=3.0, patch_weight=0.1)
+
+PRESETS: dict[tuple[str, str], RunConfig] = {
+    ("tiny", "lr"): RunConfig(
+        "tiny", "lr", _TINY_LOW, DiscriminatorConfig(16, (8, 16, 16, 16), coordinates="input"), _TINY_TRAIN
+    ),
+    ("tiny", "hr"): RunConfig(
+        "tiny",
+        "hr",
+        GramHdConfig(_with_features(_TINY_LOW, 4, 16), _TINY_SR),
+        DiscriminatorConfig(32, (8, 8, 16, 16, 16), coordinates="input", patch=True, patch_width=8, patch_layers=2),
+        _TINY_HR_TRAIN,
+    ),
+    ("demo", "lr"): RunConfig(
+        "demo",
+        "lr",
+        _DEMO_LOW,
+        DiscriminatorConfig(16, (32, 48, 96, 144), coordinates="input", minibatch_std=True),
+        _DEMO_TRAIN,
+    ),
+    ("demo", "hr"): RunConfig(
+        "demo",
+        "hr",
+        GramHdConfig(_with_features(_DEMO_LOW, 16, 32), _DEMO_SR),
+        DiscriminatorConfig(
+            64,
+            (16, 24, 48, 96, 128, 128),
+            coordinates="input",
+            minibatch_std=True,
+            patch=True,
+            patch_width=16,
+            patch_layers=2,
+        ),
+        replace(
+            _DEMO_TRAIN,
+            images=6_000,
+            batch=8,
+            g_lr=5e-4,
+            r1_weight=2.0,
+            patch_weight=0.1,
+            consistency_weight=3.0,
+            consistency_maps=False,
+            sample_every=1_000,
+            save_every=2_000,
+        ),
+    ),
+    ("gram64-ffhq", "lr"): _published_lr("gram64-ffhq"),
+    ("gram64-afhq", "lr"): _published_lr("gram64-afhq"),
+    **{
+        (name, "hr"): _published_hr(name, batch=batch, micro=micro, r1=r1, consistency=weight, scores=scores)
+        for name, batch, micro, r1, weight, scores in (
+            ("gramhd256-ffhq", 32, 4, 3.0, 1.0, {"fid": 11.8, "kid_x1000": 4.72}),
+            ("gramhd256-afhq", 32, 4, 3.0, 1.0, {"fid": 7.05, "kid_x1000": 2.53}),
+            ("gramhd512-ffhq", 16, 2, 5.0, 3.0, {"fid": 12.2, "kid_x1000": 5.41}),
+            ("gramhd512-afhq", 16, 2, 5.0, 3.0, {"fid": 7.67, "kid_x1000": 3.41}),
+            ("gramhd1024-ffhq", 16, 2, 10.0, 10.0, {"fid": 12.0, "kid_x1000": 5.23}),
+        )
+    },
+}
+
+
+def run_config(preset: str, stage: Literal["lr", "hr"], overrides: list[str]) -> RunConfig:
+    """The preset of that name for that stage, with `name=value` overrides applied and checked."""
+    config = PRESETS.get((preset, stage))
+    if config is None:
+        names = [name for name, kind in PRESETS if kind == stage]
+        near = difflib.get_close_matches(preset, names, n=1)
+        raise BadConfig(
+            f"--preset {preset}",
+            expected=f"train-{stage} knows {', '.join(names)}",
+            remedy=f"did you mean {near[0]}" if near else "choose one of them",
+        )
+    return override(config, overrides)
