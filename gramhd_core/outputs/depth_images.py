@@ -23,10 +23,16 @@ def depth16(distance: np.ndarray) -> np.ndarray:
     return np.clip(np.round(known / UNITS_PER_LEVEL), 0, 65535).astype(np.uint16)
 
 
-def depth_range(distance: np.ndarray) -> tuple[float, float]:
-    """(near, far) of a good preview: the 1st and 99th percentile of all finite distances, at least 1e-3 apart."""
-    known = distance[np.isfinite(distance)]
-    near, far = np.percentile(known, [1, 99]) if known.size else (0.0, 0.0)
+def depth_range(distance: np.ndarray, alpha: np.ndarray) -> tuple[float, float]:
+    """(near, far) of a good preview: the 1st and 99th percentile over the head, at least 1e-3 apart.
+
+    distance: float [N, H, W]; alpha: uint8 of the same shape. The head is where alpha is above one half; a picture
+    with nothing in front of its background takes everything.
+    """
+    known = np.isfinite(distance)
+    head = known & (alpha > 127)
+    chosen = distance[head] if head.any() else distance[known]
+    near, far = np.percentile(chosen, [1, 99]) if chosen.size else (0.0, 0.0)
     return float(near), float(max(far, near + 1e-3))
 
 

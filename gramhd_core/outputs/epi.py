@@ -12,7 +12,7 @@ import numpy as np
 
 from gramhd_core.outputs.images import enlarged
 
-EYES = 0.42  # height of the eyes in an aligned face, as a fraction of the picture from the top
+EYES = 0.48  # height of the eyes in an aligned, frontal face, as a fraction of the picture from the top
 _MARK = np.array([255, 40, 40], dtype=np.uint8)
 _MARGIN = 14  # pixels left and right of the picture, for the arrow heads
 _GAP = 8  # pixels between frame and strip

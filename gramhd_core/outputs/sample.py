@@ -245,7 +245,7 @@ class _Studio:
         if self.request.alpha:
             save("_alpha", images.matte(shots.rgb, shots.alpha), "alpha")
         if self.request.depth and shots.distance is not None:
-            near, far = depth_images.depth_range(shots.distance)
+            near, far = depth_images.depth_range(shots.distance, shots.alpha)
             save("_depth", depth_images.depth16(shots.distance), "depth")
             preview = depth_images.depth_preview(shots.distance, (near, far))
             save("_depth_preview", preview, "depth_preview", near=near, far=far)
@@ -260,7 +260,7 @@ class _Studio:
                 for frame in shots.rgb:
                     add(frame)
                 if add_depth and shots.distance is not None:
-                    limits = limits or depth_images.depth_range(shots.distance)
+                    limits = limits or depth_images.depth_range(shots.distance, shots.alpha)
                     for frame in depth_images.depth_preview(shots.distance, limits):
                         add_depth[0](frame)
         self.remember(names[0], "video", seeds, views)

@@ -80,7 +80,7 @@ class SampleRequest:
             0 <= self.epi_line <= 1,
             f"the line is at {self.epi_line:g} of the height",
             "it must lie between 0 (top) and 1 (bottom)",
-            "use a line in that range, 0.42 is at the eyes",
+            "use a line in that range, 0.48 is at the eyes",
         )
         _check(
             self.view != "interpolation" or len(self.seeds) > 1,

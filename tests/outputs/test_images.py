@@ -96,14 +96,23 @@ def test_the_preview_gets_lighter_towards_the_camera_and_never_darker():
     assert (colours[:10] == colours[0]).all() and (colours[-10:] == colours[-1]).all()
 
 
-def test_the_preview_range_ignores_stray_and_unknown_pixels():
-    distance = np.full((1, 20, 20), 1.0, dtype=np.float32)
-    distance[0, :10] = 1.1
-    distance[0, 0, :2] = [50.0, np.nan]
-    near, far = depth_images.depth_range(distance)
-    assert near == pytest.approx(1.0) and far == pytest.approx(1.1)
-    flat_near, flat_far = depth_images.depth_range(np.full((1, 2, 2), 1.0))
-    assert flat_far > flat_near
+def test_the_preview_spends_its_colours_on_the_head():
+    distance = np.full((1, 40, 40), 1.12, dtype=np.float32)
+    alpha = np.zeros((1, 40, 40), dtype=np.uint8)
+    distance[0, :20], alpha[0, :20] = np.linspace(0.9, 1.0, 40, dtype=np.float32), 255
+    distance[0, 0, :2] = [50.0, np.nan]  # stray pixels
+    near, far = depth_images.depth_range(distance, alpha)
+    assert near == pytest.approx(0.9, abs=3e-3) and far == pytest.approx(1.0, abs=3e-3)
+    wall = depth_images.depth_preview(distance, (near, far))[0, 30, 30]
+    assert wall.tolist() == depth_images.depth_preview(np.array([[[9.0]]]), (near, far))[0, 0, 0].tolist(), (
+        "as far as can be"
+    )
+
+
+def test_the_preview_range_is_never_empty():
+    for distance in (np.full((1, 2, 2), 1.0), np.full((1, 2, 2), np.nan)):
+        near, far = depth_images.depth_range(distance, np.zeros((1, 2, 2), dtype=np.uint8))
+        assert far > near
 
 
 def test_the_epi_picture_holds_the_frame_above_the_strip_and_marks_the_line():
@@ -113,7 +122,7 @@ def test_the_epi_picture_holds_the_frame_above_the_strip_and_marks_the_line():
     picture = epi.epi_picture(frame, strip, row=row)
     inside = slice(14, 14 + 256)
     red = (picture == (255, 40, 40)).all(axis=-1)
-    assert row == 26 and picture.shape == (256 + 8 + 9, 256 + 28, 3)
+    assert row == 30 and picture.shape == (256 + 8 + 9, 256 + 28, 3)
     np.testing.assert_array_equal(picture[:256:4, inside][:, ::4], frame)  # 4 x enlarged
     np.testing.assert_array_equal(picture[264:, inside][:, ::4], strip)
     assert np.flatnonzero(red[:, inside].all(axis=1)).tolist() == [4 * row + 2]

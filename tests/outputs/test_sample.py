@@ -162,8 +162,9 @@ def test_depth_preview_is_lighter_on_the_card_than_on_the_wall(tmp_path):
     done = sampled(tmp_path, seeds=(0,), size=32, depth=True)
     preview = {file.kind: file for file in done.files}["depth_preview"]
     colours = read(preview.path).astype(int).sum(axis=-1)
-    assert colours[16, 16] > 600 and colours[0, 0] < 200
-    assert preview.near == pytest.approx(1.0, abs=5e-3) and preview.far == pytest.approx(1.125, abs=1e-2)
+    assert colours[16, 16] > 600 and colours[0, 0] < 120
+    assert preview.near is not None and preview.far is not None
+    assert 1 <= preview.near < preview.far < 1.01, "the range of the card"
 
 
 def test_trails_of_an_epi_strip_follow_the_geometry(tmp_path):
