@@ -1,0 +1,126 @@
+"""The `gramhd` program: a table of commands, each imported when it is called, and the way errors leave.
+
+A command is a plain function with annotated parameters. The first line of its docstring is its summary in the table
+below; a block that begins with `Examples:` is kept line by line in its help. Modules of commands import typer, options
+and console at the top and everything heavy inside the function.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from gramhd_cli import allocator, console
+from gramhd_core import __version__
+from gramhd_core.errors import GramhdError
+
+
+class Command(NamedTuple):
+    """Where a command lives and how it is listed."""
+
+    function: str  # module:function
+    panel: str
+    summary: str
+
+
+COMMANDS = {
+    "prep-data": Command("gramhd_cli.prep_data:prep_data", "Data", "Turn images into a posed, aligned data set."),
+    "train-lr": Command("gramhd_cli.train_lr:train_lr", "Training", "Train the low-resolution stage (GRAM)."),
+    "train-hr": Command("gramhd_cli.train_hr:train_hr", "Training", "Train the high-resolution stage (GRAM-HD)."),
+    "sample": Command("gramhd_cli.sample:sample", "Pictures", "Make pictures and videos of new heads from any angle."),
+    "import": Command("gramhd_cli.import_weights:import_weights", "Checkpoints", "Turn official weights into a checkpoint."),
+    "export": Command("gramhd_cli.export_weights:export_weights", "Checkpoints", "Write a checkpoint under the official names."),
+    "doctor": Command("gramhd_cli.doctor:doctor", "This machine", "Say what this machine can do and what is missing."),
+}  # fmt: skip
+
+
+class Commands(TyperGroup):
+    """Lists every command from the table; imports the one that is called (or whose help or completion is asked for)."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed and load_command(name or ""), rest
+
+
+app = typer.Typer(
+    name="gramhd",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: gramhd prep-data --procedural 4000 --size 64 --out heads",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"gramhd {__version__}", json=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """3D-aware image generation with generative radiance manifolds: from images on disk to 3D-consistent pictures."""
+
+
+def _listed() -> None:
+    """Stands in for every command in the list; `Commands` swaps it for the real one."""
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name, help=_command.summary, rich_help_panel=_command.panel)(_listed)
+
+
+def load_command(name: str) -> Any:
+    """Import one command of the table and build it."""
+    module, _, function = COMMANDS[name].function.partition(":")
+    callback = getattr(importlib.import_module(module), function)
+    text, _, examples = (inspect.getdoc(callback) or "").partition("Examples:\n")
+    block = "\n\n\b\nExamples:\n" + examples.replace("[", r"\[") if examples else ""  # \b: the lines stay as they are
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    single.command(name, help=text.rstrip() + block)(callback)
+    return typer.main.get_command(single)
+
+
+def main() -> None:
+    """Entry point of the `gramhd` program."""
+    allocator.install()
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments  # wherever it stands
+    sys.exit(run([argument for argument in arguments if argument != "--debug"], debug=debug))
+
+
+def run(arguments: list[str], *, debug: bool = False) -> int:
+    """Run one command line. Returns the exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        app(arguments, prog_name="gramhd")
+    except SystemExit as end:  # how typer ends, after saying itself what was wrong with the usage
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        code = 130
+    except GramhdError as error:
+        if debug:
+            console.show_traceback()
+        console.warn(f"gramhd: {error}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback, and a way to see more
+        if debug:
+            console.show_traceback()
+        console.warn(f"gramhd: unexpected {type(error).__name__}: {error} (add --debug to see where it came from)")
+        return 1
+    else:
+        return 0
+    if code == 130:
+        console.note("Interrupted; what was finished is kept.")
+    return code

@@ -1,0 +1,85 @@
+"""The options that several commands share: same name, same help, same refusal everywhere. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gramhd_core.errors import BadArgument
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+MOST_SEEDS = 1_000_000
+
+Out = Annotated[Path, typer.Option("--out", "--outdir", help="Where the result goes.", show_default=False)]
+Ckpt = Annotated[
+    str,
+    typer.Option(
+        "--ckpt", help="A checkpoint file, a run folder (its newest) or a built-in model's name.", show_default=False
+    ),
+]
+Data = Annotated[Path, typer.Option("--data", help="A data set: a folder or an uncompressed zip.", show_default=False)]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="|".join(DEVICES),
+        help="auto takes the GPU where there is one.",
+        autocompletion=lambda: list(DEVICES),
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Seeds = Annotated[str, typer.Option("--seeds", help="Which identities: numbers and ranges, like 0,1,4-6.")]
+Preset = Annotated[str, typer.Option("--preset", "--cfg", help="Start from the numbers of this preset.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change one number of the preset, like train.batch=16; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,4-6` -> [0, 1, 4, 5, 6]: in the order given, ranges with both ends."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part, flags=re.ASCII)
+        if match is None:
+            raise _bad_seeds(text, f"{part.strip() or 'an empty place'} is neither a number nor a range")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise _bad_seeds(text, f"the range {part.strip()} runs backwards")
+        if len(seeds) + last - first >= MOST_SEEDS:
+            raise _bad_seeds(text, f"these are more than {MOST_SEEDS:,} seeds")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def _bad_seeds(text: str, rule: str) -> BadArgument:
+    return BadArgument(f"--seeds {text}", expected=rule, remedy="write for example --seeds 0,1,4-6")
+
+
+def resolve_device(device: str) -> str:
+    """`auto` -> the best device here; any other name is checked (`cuda:1` names the second GPU). Imports torch."""
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if present[name])
+    kind, _, index = device.partition(":")
+    if kind not in present or (index and not (kind == "cuda" and index.isdecimal())):
+        raise BadArgument(
+            f"--device {device}", expected=f"the devices are {', '.join(DEVICES)}", remedy="choose one of them"
+        )
+    if not present[kind] or (index and int(index) >= torch.cuda.device_count()):
+        raise BadArgument(
+            f"--device {device}",
+            expected="torch finds no such device here",
+            remedy="use --device auto, and see what gramhd doctor says",
+        )
+    return device
