@@ -1,7 +1,7 @@
 """What colour a procedural head is: paint in the head's own coordinates, lit by a lamp that is fixed to the head.
 
 Everything here is compiled (numba) and takes what `head_shapes.trace` found. Nothing depends on the camera: no specular
-term, so a surface point has one colour from everywhere. Lengths in u = 0.01 world units; colours are sRGB in [0, 1],
+term, so a surface point has one colour from everywhere. Lengths in u = 0.0105 world units; colours are sRGB in [0, 1],
 lit in (approximately) linear light. This file calls no compiled code of another file (see `head_shapes`).
 """
 

@@ -1,10 +1,10 @@
 """Where the surface of a procedural head is: a signed distance function, the rays that meet it, and what they met.
 
-Everything here is compiled (numba) and knows nothing of colour. Lengths are in u = 0.01 world units, axes are the
-world's (x right, y up, face towards +z). A *blob* is an ellipsoid sheared along z, one row of 8 numbers: centre x, y, z;
-radii x, y, z; shear dz/dy; width of the smooth union with what came before it. Blobs are mirrored in x.
-The background is the plane z = BACKGROUND_Z. This file calls no compiled code of another file, because numba's cache on
-disk notices changes of one file only.
+Everything here is compiled (numba) and knows nothing of colour. Lengths are in u = 0.0105 world units, axes are the
+world's (x right, y up, face towards +z). A *blob* is an ellipsoid sheared along z, one row of 10 numbers: centre x, y, z;
+1 / radii x, y, z; shear dz/dy; width k of the smooth union with the rows before it, and 0.25 / k; how far from its
+centre it can matter. Blobs are mirrored in x. The background is the plane z = BACKGROUND_Z. This file calls no compiled code of another file,
+because numba's cache on disk notices changes of one file only.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import math
 import numpy as np
 from numba import njit
 
-BACKGROUND_Z = -12.0  # u
-SKIN_BLOBS, HAIR_BLOBS = 17, 6
+WORLD_PER_U = 0.0105
+BACKGROUND_Z = -0.12 / WORLD_PER_U  # u
+FAR = 160.0  # u, beyond everything a camera on its orbit may meet
+# Rows of `blobs`: head, face, hair, shirt, socket of the eye.
+HEAD_ROWS, FACE_ROWS, HAIR_ROWS, SHIRT_ROWS, SOCKET_ROW = (0, 8), (8, 17), (17, 22), (22, 24), 24
 BACKGROUND, SKIN, LASH, EYE, HAIR, SHIRT, GLASSES = range(7)  # parts
 
 SHAPE = np.dtype(
     [
-        ("skin", "f8", (SKIN_BLOBS, 8)),
-        ("hair", "f8", (HAIR_BLOBS, 8)),
-        ("shirt", "f8", (2, 8)),
-        ("socket", "f8", (8,)),
+        ("blobs", "f8", (SOCKET_ROW + 1, 10)),
+        ("face_ball", "f8", (4,)),  # outside of this ball (centre, radius) the face rows do not matter
         ("eye", "f8", (3,)),  # centre of the right eyeball (x > 0)
         ("eye_radius", "f8"),
         ("eye_half_width", "f8"),
@@ -53,37 +54,38 @@ SHAPE = np.dtype(
 
 @njit(cache=True, nogil=True, inline="always")
 def _smooth_min(a, b, k):
-    h = max(k - abs(a - b), 0.0) / k
-    return min(a, b) - h * h * k * 0.25
+    h = max(k - abs(a - b), 0.0)
+    return min(a, b) - h * h * (0.25 / k)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _smooth_max(a, b, k):
-    h = max(k - abs(a - b), 0.0) / k
-    return max(a, b) + h * h * k * 0.25
+    h = max(k - abs(a - b), 0.0)
+    return max(a, b) + h * h * (0.25 / k)
 
 
 @njit(cache=True, nogil=True)
-def _blob(b, x, y, z):
-    """First-order distance to the ellipsoid of row `b`."""
-    dy = y - b[1]
-    x, y, z = (x - b[0]) / b[3], dy / b[4], (z - b[2] - b[6] * dy) / b[5]
+def _blob(s, i, x, y, z):
+    """First-order distance to the ellipsoid of row i."""
+    y -= s.blobs[i, 1]
+    ix, iy, iz = s.blobs[i, 3], s.blobs[i, 4], s.blobs[i, 5]
+    x, y, z = (x - s.blobs[i, 0]) * ix, y * iy, (z - s.blobs[i, 2] - s.blobs[i, 6] * y) * iz
     k0 = math.sqrt(x * x + y * y + z * z)
-    x, y, z = x / b[3], y / b[4], z / b[5]
+    x, y, z = x * ix, y * iy, z * iz
     return k0 * (k0 - 1.0) / (math.sqrt(x * x + y * y + z * z) + 1e-9)
 
 
 @njit(cache=True, nogil=True)
-def _blobs(rows, x, y, z):
-    """Smooth union of all rows; rows too far away to matter are skipped."""
-    d = 1e3
-    for i in range(rows.shape[0]):
-        b = rows[i]
-        reach = max(b[3], b[4], b[5]) * (1.0 + abs(b[6])) + b[7] + d
-        if reach > 0.0:
-            dx, dy, dz = x - b[0], y - b[1], z - b[2]
-            if dx * dx + dy * dy + dz * dz < reach * reach:
-                d = _smooth_min(d, _blob(b, x, y, z), b[7])
+def _blobs(s, first, last, x, y, z, d, bound):
+    """Smooth union of d and some rows. Rows too far away to matter are skipped, and so are those that could not come
+    nearer than `bound`: a result above `bound` only says that."""
+    for i in range(first, last):
+        dx, dy, dz = x - s.blobs[i, 0], y - s.blobs[i, 1], z - s.blobs[i, 2]
+        reach = s.blobs[i, 9] + min(d, bound)
+        if reach > 0.0 and dx * dx + dy * dy + dz * dz < reach * reach:
+            blob = _blob(s, i, x, y, z)
+            h = max(s.blobs[i, 7] - abs(d - blob), 0.0)
+            d = min(d, blob) - h * h * s.blobs[i, 8]
     return d
 
 
@@ -97,36 +99,37 @@ def _eye_opening(s, x, y):
 
 
 @njit(cache=True, nogil=True)
-def _skin(s, x, y, z):
-    d = _blobs(s.skin, x, y, z)
-    dx, dy, dz = x - s.eye[0], y - s.eye[1], z - s.eye[2]
-    r = math.sqrt(dx * dx + dy * dy + dz * dz) - s.eye_radius
-    if r < 1.6:
-        d = _smooth_max(d, -_blob(s.socket, x, y, z), 0.6)
-        d = _smooth_min(d, r - 0.13, 0.3)
-        d = max(d, -max(_eye_opening(s, x, y), r - 0.7))
-    return d
-
-
-@njit(cache=True, nogil=True)
 def _eye(s, x, y, z):
     dx, dy, dz = x - s.eye[0], y - s.eye[1], z - s.eye[2]
     return math.sqrt(dx * dx + dy * dy + dz * dz) - s.eye_radius
 
 
 @njit(cache=True, nogil=True)
-def _hair(s, x, y, z):
-    if s.hair_on == 0.0:
-        return 1e3
-    d = _blobs(s.hair, abs(x), y, z)
-    if d > 1.5:
+def _skin(s, x, y, z, bound):
+    d = _blobs(s, HEAD_ROWS[0], HEAD_ROWS[1], x, y, z, 1e3, bound)
+    dx, dy, dz = x - s.face_ball[0], y - s.face_ball[1], z - s.face_ball[2]
+    reach = s.face_ball[3] + min(d, bound)
+    if reach > 0.0 and dx * dx + dy * dy + dz * dz < reach * reach:
+        d = _blobs(s, FACE_ROWS[0], FACE_ROWS[1], x, y, z, d, bound)
+    r = _eye(s, x, y, z)
+    if r < 1.6:
+        d = _smooth_max(d, -_blob(s, SOCKET_ROW, x, y, z), 0.6)
+        d = _smooth_min(d, r - 0.13, 0.3)
+        d = max(d, -max(_eye_opening(s, x, y), r - 0.7))
+    return d
+
+
+@njit(cache=True, nogil=True)
+def _hair(s, x, y, z, bound):
+    """Blobs, minus a window for the face (x, y under a fourth-power arch, in front of window_back), minus the rim."""
+    d = _blobs(s, HAIR_ROWS[0], HAIR_ROWS[1], abs(x), y, z, 1e3, bound + 0.3)
+    if d > bound + 0.3:
         return d
     u = x / s.window_width
     v = max((y - s.hairline - s.window_slope * x) / s.window_round + 1.0, 0.0)
     u, v = u * u, v * v
     window = (math.sqrt(math.sqrt(u * u + v * v)) - 1.0) * min(s.window_width, s.window_round)
-    window = max(window, s.window_back - z)
-    d = _smooth_max(d, -window, 0.5)
+    d = _smooth_max(d, -max(window, s.window_back - z), 0.5)
     d = _smooth_max(d, (s.rim + s.rim_slope * z - y) / math.sqrt(1.0 + s.rim_slope * s.rim_slope), 0.5)
     d = _smooth_max(d, y - s.crown_cut, 0.4)
     if s.curl > 0.0 and d < 1.0:
@@ -136,17 +139,19 @@ def _hair(s, x, y, z):
 
 
 @njit(cache=True, nogil=True)
-def _shirt(s, x, y, z):
-    d = _blobs(s.shirt, x, y, z)
-    if d > 1.5:
+def _shirt(s, x, y, z, bound):
+    if y + 7.0 > bound:
+        return 1e3
+    d = _blobs(s, SHIRT_ROWS[0], SHIRT_ROWS[1], x, y, z, 1e3, bound)
+    if d > bound:
         return d
     collar = y - s.neckline - s.collar_slope * x - 0.35 * min(-z, 2.0)
-    return _smooth_max(_smooth_max(d, collar, 0.25), x - 12.5, 0.5)
+    return _smooth_max(_smooth_max(d, collar, 0.25), x - 12.0, 0.5)
 
 
 @njit(cache=True, nogil=True)
-def _glasses(s, x, y, z):
-    if s.glasses_on == 0.0:
+def _glasses(s, x, y, z, bound):
+    if s.glasses_on == 0.0 or abs(y - s.eye[1]) - 2.3 > bound:
         return 1e3
     ex, ey, ez = s.eye[0], s.eye[1], s.eye[2] + s.eye_radius + 0.25
     u, v, w = x - ex, y - ey, z - ez + 0.12 * (x - ex)
@@ -169,9 +174,12 @@ def _glasses(s, x, y, z):
 def _distance(s, x, y, z, bare):
     """Distance to the nearest surface; `bare` leaves hair and glasses away."""
     ax = abs(x)
-    d = min(_skin(s, ax, y, z), _eye(s, ax, y, z), _shirt(s, ax, y, z))
+    d = _eye(s, ax, y, z)
+    d = min(d, _skin(s, ax, y, z, d))
+    d = min(d, _shirt(s, ax, y, z, d))
     if not bare:
-        d = min(d, _hair(s, x, y, z), _glasses(s, ax, y, z))
+        d = min(d, _glasses(s, ax, y, z, d))
+        d = min(d, _hair(s, x, y, z, d))
     return d
 
 
@@ -179,33 +187,67 @@ def _distance(s, x, y, z, bare):
 def _part(s, x, y, z):
     """Which part is nearest."""
     ax = abs(x)
-    part, d = SKIN, _skin(s, ax, y, z)
-    other = _eye(s, ax, y, z)
+    part, d = EYE, _eye(s, ax, y, z)
+    eye = d
+    other = _skin(s, ax, y, z, d)
     if other < d:
-        part, d = EYE, other
-    elif _eye_opening(s, ax, y) < 0.12 and other < 0.8 and y > s.eye[1] + s.eye_tilt * (ax - s.eye[0]) - 0.1:
-        part = LASH
-    other = _hair(s, x, y, z)
-    if other < d:
-        part, d = HAIR, other
-    other = _shirt(s, ax, y, z)
+        above = y - s.eye[1] - s.eye_tilt * (ax - s.eye[0])
+        lash = eye < 0.8 and above > -0.1 and _eye_opening(s, ax, y) < 0.12
+        part, d = LASH if lash else SKIN, other
+    other = _shirt(s, ax, y, z, d)
     if other < d:
         part, d = SHIRT, other
-    return GLASSES if _glasses(s, ax, y, z) < d else part
+    other = _glasses(s, ax, y, z, d)
+    if other < d:
+        part, d = GLASSES, other
+    return HAIR if _hair(s, x, y, z, d) < d else part
 
 
 @njit(cache=True, nogil=True)
-def _march(s, o, v, start, end, spread, bare):
-    """Distance along the ray o + t v to the first surface, or `end`. With `spread` > 0 the ray is a cone of that slope
-    and the answer is where it first touches something."""
-    t = start
-    for _ in range(128):
-        d = _distance(s, o[0] + t * v[0], o[1] + t * v[1], o[2] + t * v[2], bare) - spread * t
-        if d < 0.004:
-            return t
-        t += 0.9 * d
+def _part_distance(s, part, x, y, z):
+    """Distance to one part, whose gradient is the normal."""
+    if part == HAIR:
+        return _hair(s, x, y, z, 1.0)
+    if part == EYE:
+        return _eye(s, abs(x), y, z)
+    if part == SHIRT:
+        return _shirt(s, abs(x), y, z, 1.0)
+    if part == GLASSES:
+        return _glasses(s, abs(x), y, z, 1.0)
+    return _skin(s, abs(x), y, z, 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _march(s, o, v, start, end, bare):
+    """Distance along the ray o + t v to the first surface, or `end`: sphere tracing, with secant strides near the end
+    (the distance to something convex is convex along a line, so they rarely overstep) that are taken back if they do."""
+    t, before, step = start, -1e3, 1.0
+    for _ in range(96):
         if t >= end:
             return end
+        d = _distance(s, o[0] + t * v[0], o[1] + t * v[1], o[2] + t * v[2], bare)
+        if d < -0.01 and before > 0.0:
+            t, before, step = t - step + before, -1e3, 1.0
+            continue
+        slope = (before - d) / step
+        stride = d / max(slope, 0.25) if 0.0 < slope and d < 0.2 else d
+        if d < 0.002 or (d < 0.02 and stride < 0.04 and before > 0.0):
+            return t + stride
+        t, before, step = t + stride, d, stride
+    return t
+
+
+@njit(cache=True, nogil=True)
+def _march_cone(s, o, v, start, slope):
+    """A distance before which the cone of radius slope * t around the ray touches nothing, or FAR."""
+    t = start
+    for _ in range(48):
+        d, radius = _distance(s, o[0] + t * v[0], o[1] + t * v[1], o[2] + t * v[2], False), slope * t
+        if d < 1.8 * radius:
+            return t
+        t += d - radius
+        if t * v[2] + o[2] < BACKGROUND_Z or t > FAR:
+            return FAR
     return t
 
 
@@ -226,58 +268,115 @@ def _plane(o, v):
 
 
 @njit(cache=True, nogil=True)
-def _surface(s, p, surface):
-    """Writes part, normal (3) and openness (1 = nothing near) at the surface point p into surface [5]."""
+def _surface(s, p, part, surface):
+    """Writes part, normal (3) and openness (1 = nothing near) at the point p of `part` into surface [5]."""
     x, y, z = p[0], p[1], p[2]
     e = 0.02
-    a, b = _distance(s, x + e, y - e, z - e, False), _distance(s, x - e, y - e, z + e, False)
-    c, d = _distance(s, x - e, y + e, z - e, False), _distance(s, x + e, y + e, z + e, False)
+    a, b = _part_distance(s, part, x + e, y - e, z - e), _part_distance(s, part, x - e, y - e, z + e)
+    c, d = _part_distance(s, part, x - e, y + e, z - e), _part_distance(s, part, x + e, y + e, z + e)
     nx, ny, nz = a - b - c + d, -a - b + c + d, -a + b - c + d
     n = 1.0 / (math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12)
     nx, ny, nz = nx * n, ny * n, nz * n
     near = _distance(s, x + 0.35 * nx, y + 0.35 * ny, z + 0.35 * nz, False) / 0.35
     far = _distance(s, x + 1.3 * nx, y + 1.3 * ny, z + 1.3 * nz, False) / 1.3
-    surface[0], surface[1], surface[2], surface[3] = _part(s, x, y, z), nx, ny, nz
+    surface[0], surface[1], surface[2], surface[3] = part, nx, ny, nz
     surface[4] = min(max(0.4 * near + 0.6 * far, 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True)
-def trace(s, camera, size, supersample, points, surfaces, distances):
-    """Fills points [R, R, 3] and surfaces [R, R, 5] (part, normal, openness) for the R = size * supersample rays per
-    side, and distances [size, size] of the rays through pixel centres (positive: a part, negative: the background)."""
+def _hit(s, o, v, start, p):
+    """Distance to the first surface or the background plane (infinity when neither is met), the point p there (or at
+    FAR), and the part."""
+    plane = _plane(o, v)
+    end = min(plane, FAR)
+    t = _march(s, o, v, start, end, False)
+    for i in range(3):
+        p[i] = o[i] + t * v[i]
+    if t < end:
+        return t, _part(s, p[0], p[1], p[2])
+    return plane, BACKGROUND
+
+
+@njit(cache=True, nogil=True)
+def _starts(s, camera, o, size, block, coarse, ratio):
+    """Safe distances to start from for every square of `block` pixels, found from those of squares `ratio` times as wide."""
+    n, v = (size + block - 1) // block, np.empty(3)
+    starts = np.empty((n, n))
+    slope = 1.5 * block * camera[0, 4] / size
+    for row in range(n):
+        for column in range(n):
+            _ray(camera, (column + 0.5) * block, (row + 0.5) * block, size, v)
+            starts[row, column] = _march_cone(s, o, v, coarse[row // ratio, column // ratio], slope)
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def _plain(parts, distances, row, column, tolerance):
+    """Whether the 3 x 3 pixels around this one show one part without a jump in depth."""
+    size, part, t = len(parts), parts[row, column], distances[row, column]
+    for j in range(max(row - 1, 0), min(row + 2, size)):
+        for i in range(max(column - 1, 0), min(column + 2, size)):
+            if parts[j, i] != part or (part != BACKGROUND and abs(distances[j, i] - t) > tolerance):
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _slide(s, o, v, p, surface, q):
+    """Where the ray meets the tangent plane at p, corrected by one step: q, and whether that is on the surface."""
+    nx, ny, nz = surface[1], surface[2], surface[3]
+    along = nx * v[0] + ny * v[1] + nz * v[2]
+    t = (nx * (p[0] - o[0]) + ny * (p[1] - o[1]) + nz * (p[2] - o[2])) / along
+    d = _distance(s, o[0] + t * v[0], o[1] + t * v[1], o[2] + t * v[2], False)
+    t -= d / along
+    for i in range(3):
+        q[i] = o[i] + t * v[i]
+    return along < -0.2 and abs(d) < 0.03
+
+
+@njit(cache=True, nogil=True)
+def trace(s, camera, supersample, points, surfaces, distances, parts):
+    """Follows the ray of every pixel's centre and the supersample^2 rays of every pixel's colour; S pixels per side.
+
+    camera [3, 5]: right, up, back, centre (u), tan(fov / 2). Written: points [S * supersample, S * supersample, 3] and
+    surfaces [..., 5] (part, normal, openness) of the colour rays; distances [S, S] and parts [S, S] of the centre rays.
+    Where a pixel and its neighbours show one smooth part, the colour rays slide along the tangent plane of the centre
+    ray and share its normal and openness; elsewhere (and in images too coarse for that) they are followed one by one.
+    """
+    size = len(distances)
     o, v = camera[:, 3].copy(), np.empty(3)
-    block = 4
-    for top in range(0, size, block):
-        for left in range(0, size, block):
-            _ray(camera, left + 0.5 * block, top + 0.5 * block, size, v)
-            spread = 1.5 * block * camera[0, 4] / size
-            limit = 140.0
-            start = max(_march(s, o, v, 70.0, limit, spread, False) - 0.5, 0.0)
-            for row in range(top, min(top + block, size)):
-                for column in range(left, min(left + block, size)):
-                    _ray(camera, column + 0.5, row + 0.5, size, v)
-                    end = _plane(o, v)
-                    t = end if start > 139.0 else _march(s, o, v, start, min(end, limit), 0.0, False)
-                    distances[row, column] = t if t < min(end, limit) else -end
-            for row in range(top * supersample, min(top + block, size) * supersample):
-                for column in range(left * supersample, min(left + block, size) * supersample):
-                    _ray(camera, (column + 0.5) / supersample, (row + 0.5) / supersample, size, v)
-                    end = _plane(o, v)
-                    t = end if start > 139.0 else _march(s, o, v, start, min(end, limit), 0.0, False)
-                    p = points[row, column]
-                    reach = t if t < math.inf else 200.0
-                    p[0], p[1], p[2] = o[0] + reach * v[0], o[1] + reach * v[1], o[2] + reach * v[2]
-                    if t < min(end, limit):
-                        _surface(s, p, surfaces[row, column])
-                    else:
-                        surfaces[row, column, 0] = BACKGROUND
+    pixel = 2.0 * camera[0, 4] / size * math.sqrt(o[0] ** 2 + o[1] ** 2 + o[2] ** 2)  # its width at the head, u
+    starts = _starts(s, camera, o, size, 2, _starts(s, camera, o, size, 8, np.zeros((size, size)), 1), 4)
+    middles = np.empty((size, size, 3))
+    for row in range(size):
+        for column in range(size):
+            _ray(camera, column + 0.5, row + 0.5, size, v)
+            start = starts[row // 2, column // 2]
+            distances[row, column], parts[row, column] = _hit(s, o, v, start, middles[row, column])
+    middle = np.empty(5)
+    for row in range(size):
+        for column in range(size):
+            p, part, start = middles[row, column], parts[row, column], starts[row // 2, column // 2]
+            plain = pixel < 0.4 and _plain(parts, distances, row, column, 3.0 * pixel)
+            if part != BACKGROUND:
+                _surface(s, p, part, middle)
+            for j in range(row * supersample, (row + 1) * supersample):
+                for i in range(column * supersample, (column + 1) * supersample):
+                    _ray(camera, (i + 0.5) / supersample, (j + 0.5) / supersample, size, v)
+                    q, surface = points[j, i], surfaces[j, i]
+                    if plain and part != BACKGROUND and _slide(s, o, v, p, middle, q):
+                        surface[:] = middle
+                        continue
+                    surface[0] = _hit(s, o, v, start if not (plain and part == BACKGROUND) else FAR, q)[1]
+                    if surface[0] != BACKGROUND:
+                        _surface(s, q, surface[0], surface)
 
 
 @njit(cache=True, nogil=True)
 def cast(s, origins, targets, bare, distances):
-    """Distances [P] along the rays from origins [P, 3] towards targets [P, 3] to the first surface, at most 200 u."""
+    """Distances [P] along the rays from origins [P, 3] towards targets [P, 3] to the first surface, at most FAR."""
     v = np.empty(3)
     for i in range(len(origins)):
         v[:] = targets[i] - origins[i]
         v /= math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
-        distances[i] = _march(s, origins[i], v, 0.0, 200.0, 0.0, bare)
+        distances[i] = _march(s, origins[i], v, 0.0, FAR, bare)

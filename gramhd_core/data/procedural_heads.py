@@ -2,7 +2,7 @@
 
 A `HeadIdentity` is every number of one head; `render_head` looks at it. Same seed, same bytes. Heads are mirror images of
 themselves except for the side parting of the hair (`part`), the lamp (`light_yaw`) and the strands and curls of the hair.
-Lengths of a head are in u = 0.01 world units (the image shows +-10.5 u); angles in radians; colours sRGB in [0, 1].
+Lengths of a head are in u = 0.0105 world units (the image shows +-10 u); angles in radians; colours sRGB in [0, 1].
 H x W is the image size. Landmarks follow iBUG 68: 0 is the jaw at the subject's right ear, the left side of the image.
 """
 
@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from gramhd_core.data import head_shading, head_shapes
+from gramhd_core.data.head_shapes import WORLD_PER_U
 from gramhd_core.geometry.camera import Camera, CameraPrior
 
-WORLD_PER_U = 0.01
 Colour = tuple[float, float, float]
 
 SKIN_TONES = [
@@ -288,8 +288,9 @@ def render_head(identity: HeadIdentity, camera: Camera, *, supersample: int = 2)
     frame[:, 3] /= WORLD_PER_U
     frame[0, 4] = math.tan(math.radians(float(camera.fov_degrees[0])) / 2)
     rays = size * supersample
-    points, surfaces, distances = np.empty((rays, rays, 3)), np.zeros((rays, rays, 5)), np.empty((size, size))
-    head_shapes.trace(shape, frame, size, supersample, points, surfaces, distances)
+    points, surfaces = np.empty((rays, rays, 3)), np.zeros((rays, rays, 5))
+    distances, parts = np.empty((size, size)), np.empty((size, size), np.int64)
+    head_shapes.trace(shape, frame, supersample, points, surfaces, distances, parts)
     image = np.empty((size, size, 3), np.uint8)
     head_shading.shade(_paint(identity, shape), points, surfaces, image)
     landmarks = _landmarks(identity, shape)
@@ -305,8 +306,8 @@ def render_head(identity: HeadIdentity, camera: Camera, *, supersample: int = 2)
     inside = ((pixels > 0) & (pixels < size)).all(axis=1)
     return HeadView(
         image,
-        (np.abs(distances) * WORLD_PER_U).astype(np.float32),
-        distances > 0,
+        (distances * WORLD_PER_U).astype(np.float32),
+        parts != head_shapes.BACKGROUND,
         pixels.astype(np.float32),
         (landmarks * WORLD_PER_U).astype(np.float32),
         seen & inside,
@@ -317,6 +318,19 @@ def _eye_centre(h: HeadIdentity) -> tuple[float, float, float]:
     return h.eye_distance * h.head_width, 0.3, 4.15 * h.head_depth
 
 
+def _row(
+    x: float, y: float, z: float, rx: float, ry: float, rz: float, shear: float, blend: float
+) -> tuple[float, ...]:
+    """A row of `blobs`: centre, radii, shear and blend width of an ellipsoid."""
+    return x, y, z, 1 / rx, 1 / ry, 1 / rz, shear, blend, 0.25 / blend, max(rx, ry, rz) * (1 + abs(shear)) + blend
+
+
+def _ball(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre and radius of a ball that holds the reach of every row."""
+    centre = np.array([0.0, -2.0, 4.0])
+    return np.append(centre, (np.linalg.norm(rows[:, :3] - centre, axis=1) + rows[:, 9]).max())
+
+
 def _shape(h: HeadIdentity) -> np.record:
     """The numbers of the signed distance function."""
     w, t, d = h.head_width, h.head_height, h.head_depth
@@ -324,10 +338,17 @@ def _shape(h: HeadIdentity) -> np.record:
     nose, nose_z = -2.1 - h.nose_length, h.nose_height
     jaw = w * h.jaw_width
     s = np.zeros((), head_shapes.SHAPE)
-    s["skin"] = [
+    head = [
         (0, 2.2 * t, -0.6, 5.1 * w, 5.7 * t, 5.9 * d, 0, 0.5),  # skull
-        (0, -1.5, 0.6, 4.5 * w, 5.7 * t, 5.1 * d, 0, 1.0),  # face
-        (2.5 * jaw, -4.4 * t, 1.4, 1.7, 2.2, 2.6, 0, 1.5),  # jaw
+        (0, -1.5, 0.6, 4.5 * w, 5.7 * t, 5.1 * d, 0, 1.0),
+        (0, 5.0 * t, 1.0, 3.6, 2.0, 3.9 * d, 0, 1.0),  # forehead
+        (2.5 * jaw, -4.4 * t, 1.4, 1.7, 2.2, 2.6, 0, 1.5),
+        (5.0 * w + h.ear_angle, -0.2, -0.7, 0.5, 1.6 * h.ear_size, 0.95 * h.ear_size, -0.2, 0.3),
+        (4.95 * w, -0.4, -0.1, 0.6, 1.0, 0.6, 0, 0.4),  # where the ear begins
+        (0, -8.5, -1.8, 3.0 * h.neck_width, 8.0, 3.1 * h.neck_width, 0.1, 0.8),  # neck
+        (0, -13.6 + h.shoulder_y, -1.9, 9.5, 4.0, 3.9, 0, 2.0),  # chest
+    ]
+    face = [
         (0, chin, 4.0, 1.6 * h.chin, 1.1, 1.2, 0, 1.2),
         (2.6 * w, -1.7, 3.6, 1.7 * h.cheeks, 1.7, 1.6 * h.cheeks, 0, 1.0),
         (1.9 * w, 1.85, 4.2, 2.0, 0.6, 1.0 + h.brow_ridge, 0, 0.8),  # brow ridge
@@ -355,16 +376,11 @@ def _shape(h: HeadIdentity) -> np.record:
             0,
             0.25,
         ),
-        (5.0 * w + h.ear_angle, -0.2, -0.7, 0.5, 1.6 * h.ear_size, 0.95 * h.ear_size, -0.2, 0.3),  # ears
-        (4.95 * w, -0.4, -0.1, 0.6, 1.0, 0.6, 0, 0.4),
-        (0, -8.5, -1.8, 3.0 * h.neck_width, 8.0, 3.1 * h.neck_width, 0.1, 0.8),  # neck
-        (0, -13.6 + h.shoulder_y, -1.9, 9.5, 4.0, 3.9, 0, 2.0),  # chest
-        (0, 5.0 * t, 1.0, 3.6, 2.0, 3.9 * d, 0, 1.0),  # forehead
     ]
     thick = (5.1 * w + h.hair_side, 5.7 * t + h.hair_top, 5.9 * d + h.hair_back)
     drop = -h.curtain
     nothing = (0, 0, -60, 0.1, 0.1, 0.1, 0, 0.1)
-    s["hair"] = [
+    hair = [
         (0, 2.2 * t, -0.8, *thick, 0, 0.5),
         (thick[0] - 1.5, 1.5 - drop / 2, -0.6, 1.7 + 0.4 * h.hair_side, 2.5 + drop / 2, 2.9, 0, 1.5)
         if drop
@@ -372,15 +388,16 @@ def _shape(h: HeadIdentity) -> np.record:
         (0, 1.5 - drop / 2, -3.0, thick[0] - 0.4, 2.5 + drop / 2, 3.4, 0, 1.5) if drop else nothing,
         (0, 8.6 * t, -3.4, h.bun, 0.9 * h.bun, h.bun, 0, 0.4) if h.bun else nothing,
         (0, 6.0 * t, 2.6, 3.6, 2.0 + 0.8 * h.hair_top, 2.6, 0, 1.0) if h.hair_top > 1.2 and not h.curl else nothing,
-        nothing,
     ]
-    s["shirt"] = [
+    shirt = [
         (0, -13.3 + h.shoulder_y, -1.9, 11.5, 4.2, 4.3, 0, 0.5),
         (0, -11.5 + h.shoulder_y, -2.0, 6.5, 3.4, 3.7, 0, 2.0),
     ]
+    socket = (h.eye_distance * w, 0.3, 6.2 * d, 1.7, 1.15, 0.9, 0, 0.5)
+    s["blobs"] = [_row(*blob) for blob in (*head, *face, *hair, *shirt, socket)]
+    s["face_ball"] = _ball(s["blobs"][head_shapes.FACE_ROWS[0] : head_shapes.FACE_ROWS[1]])
     s["eye"] = _eye_centre(h)
     s["eye_radius"] = 1.42
-    s["socket"] = (h.eye_distance * w, 0.3, 6.2 * d, 1.7, 1.15, 0.9, 0, 0.5)
     s["eye_half_width"], s["eye_upper"], s["eye_lower"], s["eye_tilt"] = (
         h.eye_width,
         h.eye_upper,
