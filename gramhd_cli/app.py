@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from gramhd_cli import allocator, console
 from gramhd_core import __version__
@@ -39,6 +40,9 @@ COMMANDS = {
 }  # fmt: skip
 
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
 class Commands(TyperGroup):
     """Lists every command from the table; imports the one that is called (or whose help or completion is asked for)."""
 
@@ -53,7 +57,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
     epilog="Start with: gramhd prep-data --procedural 4000 --size 64 --out heads",
 )
 
@@ -86,11 +90,16 @@ def load_command(name: str) -> Any:
     """Import one command of the table and build it."""
     module, _, function = COMMANDS[name].function.partition(":")
     callback = getattr(importlib.import_module(module), function)
-    text, _, examples = (inspect.getdoc(callback) or "").partition("Examples:\n")
-    block = "\n\n\b\nExamples:\n" + examples.replace("[", r"\[") if examples else ""  # \b: the lines stay as they are
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    single.command(name, help=text.rstrip() + block)(callback)
-    return typer.main.get_command(single)
+    single.command(name, help=help_text(callback), context_settings=CONTEXT)(callback)
+    return get_command(single)
+
+
+def help_text(callback: Any) -> str:
+    """A docstring as rich text: paragraphs flow, the lines of the examples stay as they are."""
+    text, _, examples = (inspect.getdoc(callback) or "").replace("[", r"\[").partition("Examples:\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
+    return "\n\n".join([*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]).rstrip()
 
 
 def main() -> None:

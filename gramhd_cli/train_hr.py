@@ -1,0 +1,53 @@
+"""`gramhd train-hr`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gramhd_cli import console, options
+from gramhd_cli.train_lr import Images, MaxMinutes, MaybeData, MaybeOut, Seed, ShowConfig, need, overrides, report
+
+LrCkpt = Annotated[
+    Path | None,
+    typer.Option("--lr-ckpt", "--lr_ckpt", help="The first stage: a checkpoint or a run folder.", show_default=False),
+]
+
+
+def train_hr(
+    data: MaybeData = None,
+    out: MaybeOut = None,
+    lr_ckpt: LrCkpt = None,
+    preset: options.Preset = "demo",
+    settings: options.Settings = None,
+    seed: Seed = None,
+    images: Images = None,
+    max_minutes: MaxMinutes = None,
+    device: options.Device = "auto",
+    show_config: ShowConfig = False,
+    json: options.Json = False,
+) -> None:
+    """Train the high-resolution stage (GRAM-HD).
+
+    The first stage stays as it is; its maps are super-resolved. Prints the newest checkpoint.
+    The same command again goes on from the last checkpoint in --out; Ctrl-C saves one first.
+
+    Examples:
+      gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr
+      gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr --max-minutes 20
+      gramhd train-hr --data ffhq.zip --out hr --lr-ckpt lr --preset gramhd256-ffhq
+      gramhd train-hr --preset gramhd512-ffhq --show-config
+    """
+    from gramhd_core.training.presets import run_config
+    from gramhd_core.training.train_hr import train_hr as train
+
+    config = run_config(preset, "hr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
+    if show_config:
+        return console.result(config.describe(), json=True)
+    data, out, lr_ckpt = need(data, "--data heads"), need(out, "--out runs/hr"), need(lr_ckpt, "--lr-ckpt runs/lr")
+    place = options.resolve_device(device)
+    with console.progress() as progress:
+        checkpoint = train(data, out, lr_checkpoint=lr_ckpt, config=config, device=place, progress=progress)
+    report(checkpoint, stage="hr", out=out, json=json)

@@ -1,0 +1,90 @@
+"""`gramhd train-lr`, and the option plumbing that both training commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gramhd_cli import console, options
+from gramhd_core.errors import BadArgument
+
+# Both are needed to train, neither to look at a config.
+MaybeData = Annotated[
+    Path | None, typer.Option("--data", help="The data set: a folder or an uncompressed zip.", show_default=False)
+]
+MaybeOut = Annotated[
+    Path | None,
+    typer.Option("--out", "--outdir", help="The run folder; one that exists is gone on with.", show_default=False),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of weights, latents and data order.", show_default=False)
+]
+Images = Annotated[
+    int | None, typer.Option("--images", help="Stop after this many real images were shown.", show_default=False)
+]
+MaxMinutes = Annotated[
+    float | None, typer.Option("--max-minutes", help="Stop, with a checkpoint, after this long.", show_default=False)
+]
+ShowConfig = Annotated[
+    bool, typer.Option("--show-config", help="Print the preset with every change applied, as JSON, and stop.")
+]
+
+
+def train_lr(
+    data: MaybeData = None,
+    out: MaybeOut = None,
+    preset: options.Preset = "demo",
+    settings: options.Settings = None,
+    seed: Seed = None,
+    images: Images = None,
+    max_minutes: MaxMinutes = None,
+    device: options.Device = "auto",
+    show_config: ShowConfig = False,
+    json: options.Json = False,
+) -> None:
+    """Train the low-resolution stage (GRAM).
+
+    Prints the newest checkpoint. The same command again goes on from the last checkpoint in --out;
+    Ctrl-C saves one first.
+
+    Examples:
+      gramhd train-lr --data heads --out runs/lr
+      gramhd train-lr --data heads --out runs/lr --images 20000 --set train.batch=16
+      gramhd train-lr --data ffhq64.zip --out runs/ffhq --preset gram64-ffhq
+      gramhd train-lr --preset gram64-ffhq --show-config
+    """
+    from gramhd_core.training.presets import run_config
+    from gramhd_core.training.train_lr import train_lr as train
+
+    config = run_config(preset, "lr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
+    if show_config:
+        return console.result(config.describe(), json=True)
+    data, out = need(data, "--data heads"), need(out, "--out runs/lr")
+    place = options.resolve_device(device)
+    with console.progress() as progress:
+        checkpoint = train(data, out, config=config, device=place, progress=progress)
+    report(checkpoint, stage="lr", out=out, json=json)
+
+
+def need(path: Path | None, example: str) -> Path:
+    """An option that only --show-config can do without."""
+    if path is None:
+        option = example.split()[0]
+        raise BadArgument(f"{option} is missing", expected="training needs one", remedy=f"give for example {example}")
+    return path
+
+
+def overrides(
+    settings: list[str] | None, *, seed: int | None, images: int | None, max_minutes: float | None
+) -> list[str]:
+    """`--set` as given, then the options that have a name of their own."""
+    named = {"train.seed": seed, "train.images": images, "train.max_minutes": max_minutes}
+    return [*(settings or []), *(f"{name}={value}" for name, value in named.items() if value is not None)]
+
+
+def report(checkpoint: Path, *, stage: Literal["lr", "hr"], out: Path, json: bool) -> None:
+    """The newest checkpoint on stdout."""
+    document = {"stage": stage, "run": str(out), "checkpoint": str(checkpoint)}
+    console.result(document if json else checkpoint, json=json)
