@@ -6,6 +6,7 @@ Nothing here keeps a file open: a reader is a value that can be pickled to the w
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import os
 import struct
@@ -56,6 +57,12 @@ class FolderFiles:
         except OSError as error:
             raise _unreadable(str(self.root / name), error) from error
 
+    def subset(self, names: Iterable[str]) -> FolderFiles:
+        """The same place with some of its files only: cheap to send to a worker."""
+        subset = copy.copy(self)
+        subset.sizes = {name: self.sizes[name] for name in names}
+        return subset
+
     @contextlib.contextmanager
     def opener(self) -> Iterator[Callable[[str], IO[bytes]]]:
         """What opens one file after the other, for a look at their headers."""
@@ -97,6 +104,13 @@ class ZipFiles:
             return data if member.method == zipfile.ZIP_STORED else zlib.decompress(data, -15)
         except (OSError, struct.error, zlib.error) as error:
             raise _unreadable(f"{self.root}/{name}", error) from error
+
+    def subset(self, names: Iterable[str]) -> ZipFiles:
+        """The same place with some of its files only: cheap to send to a worker."""
+        subset = copy.copy(self)
+        subset.sizes = {name: self.sizes[name] for name in names}
+        subset.compressed, subset._members = [], {name: self._members[name] for name in subset.sizes}
+        return subset
 
     @contextlib.contextmanager
     def opener(self) -> Iterator[Callable[[str], IO[bytes]]]:

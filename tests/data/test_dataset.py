@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from gramhd_core.data import labels
 from gramhd_core.data.dataset import BatchStream, DatasetReader
 from gramhd_core.data.image_files import decode_image
-from gramhd_core.data.labels import Pose
+from gramhd_core.data.pose_conversions import Pose, camera_from_pose, poses_from_camera
 from gramhd_core.errors import BadArgument, BadDataset, BadImage, BadLabels
 
 COUNT, SIDE = 7, 24
@@ -77,8 +77,8 @@ def test_the_mirrored_image_goes_with_the_mirrored_camera(folder):
         item, twin = reader[i], reader[COUNT + i]
         assert torch.equal(twin.image, item.image.flip(-1)) and twin.name == item.name
         assert (twin.pitch, twin.yaw) == (item.pitch, -item.yaw)
-        mirrored = labels.camera_from_pose(Pose(item.pitch, item.yaw)).mirrored()
-        assert labels.poses_from_camera(mirrored)[0][:2] == pytest.approx((twin.pitch, twin.yaw), abs=1e-6)
+        mirrored = camera_from_pose(Pose(item.pitch, item.yaw)).mirrored()
+        assert poses_from_camera(mirrored)[0][:2] == pytest.approx((twin.pitch, twin.yaw), abs=1e-6)
 
 
 def test_indices_end_where_the_data_ends(folder):

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gramhd_core.data import labels
-from gramhd_core.data.labels import Pose
+from gramhd_core.data import pose_conversions as convert
+from gramhd_core.data.pose_conversions import Pose
 from gramhd_core.errors import BadLabels
 from gramhd_core.geometry.camera import Camera, angles_from_official
 
@@ -44,20 +45,20 @@ def image_of_head_axes(camera: Camera) -> np.ndarray:
 @relaxed
 @given(poses)
 def test_camera_and_pose_are_inverse(pose):
-    assert close(labels.poses_from_camera(labels.camera_from_pose(pose))[0], pose)
+    assert close(convert.poses_from_camera(convert.camera_from_pose(pose))[0], pose)
 
 
 @relaxed
 @given(poses)
 def test_eg3d_numbers_and_pose_are_inverse(pose):
-    assert close(labels.pose_from_eg3d(labels.eg3d_from_pose(pose, radius=pose.radius)), pose)
+    assert close(convert.pose_from_eg3d(convert.eg3d_from_pose(pose, radius=pose.radius)), pose)
 
 
 @relaxed
 @given(poses)
 def test_the_radius_of_eg3d_numbers_is_a_matter_of_units(pose):
-    there = labels.pose_from_eg3d(labels.eg3d_from_pose(pose))
-    assert there.radius == pytest.approx(labels.EG3D_RADIUS)
+    there = convert.pose_from_eg3d(convert.eg3d_from_pose(pose))
+    assert there.radius == pytest.approx(convert.EG3D_RADIUS)
     assert close(there._replace(radius=pose.radius), pose)
 
 
@@ -65,32 +66,32 @@ def test_the_radius_of_eg3d_numbers_is_a_matter_of_units(pose):
 @given(poses)
 def test_gram_angles_and_pose_are_inverse(pose):
     pose = Pose(*pose[:3])
-    assert close(labels.pose_from_mat(labels.mat_from_pose(pose)), pose)
-    assert close(labels.pose_from_npy(labels.npy_from_pose(pose)), pose._replace(roll=0.0))
+    assert close(convert.pose_from_mat(convert.mat_from_pose(pose)), pose)
+    assert close(convert.pose_from_npy(convert.npy_from_pose(pose)), pose._replace(roll=0.0))
 
 
 @relaxed
 @given(poses)
 def test_the_mirrored_pose_is_the_pose_of_the_mirrored_camera(pose):
-    mirrored = labels.poses_from_camera(labels.camera_from_pose(pose).mirrored())[0]
+    mirrored = convert.poses_from_camera(convert.camera_from_pose(pose).mirrored())[0]
     assert close(mirrored, pose.mirrored())
 
 
 def test_a_pose_without_roll_is_an_orbit_camera():
     orbit = Camera.orbit(torch.tensor([0.2], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64))
-    ours = labels.camera_from_pose(Pose(0.2, -0.4))
+    ours = convert.camera_from_pose(Pose(0.2, -0.4))
     torch.testing.assert_close(ours.world_from_camera, orbit.world_from_camera)
 
 
 def test_positive_roll_leans_the_head_to_the_left_of_the_picture():
-    up = image_of_head_axes(labels.camera_from_pose(Pose(0.0, 0.0, roll=0.3), size=64))
+    up = image_of_head_axes(convert.camera_from_pose(Pose(0.0, 0.0, roll=0.3), size=64))
     assert up[2, 0] < up[0, 0] and up[2, 1] < up[0, 1]
 
 
 def test_the_frontal_ffhq_label_by_hand():
-    pose = labels.pose_from_eg3d(FRONTAL_FFHQ)
+    pose = convert.pose_from_eg3d(FRONTAL_FFHQ)
     assert close(pose, Pose(0, 0, 0, 2.7, math.degrees(2 * math.atan(0.5 / 4.2647))))
-    ours = labels.eg3d_from_pose(Pose(0, 0))
+    ours = convert.eg3d_from_pose(Pose(0, 0))
     np.testing.assert_allclose(ours[:16], FRONTAL_FFHQ[:16], atol=1e-12)
     assert ours[16] == pytest.approx(4.7572, abs=1e-4)  # 0.5 / tan 6 degrees
 
@@ -104,22 +105,22 @@ def test_an_eg3d_camera_to_the_right_and_above_by_hand():
     matrix = np.eye(4)
     matrix[:3] = np.stack([right, np.cross(forward, right), forward, centre], axis=1)
     assert close(
-        labels.pose_from_eg3d([*matrix.ravel(), *FRONTAL_FFHQ[16:]])._replace(fov_degrees=0), Pose(pitch, yaw, 0, r, 0)
+        convert.pose_from_eg3d([*matrix.ravel(), *FRONTAL_FFHQ[16:]])._replace(fov_degrees=0), Pose(pitch, yaw, 0, r, 0)
     )
 
 
 def test_opencv_pixels_of_an_eg3d_label_are_the_pixels_of_our_camera():
     pose = Pose(0.21, -0.37, 0.15)
-    numbers = np.array(labels.eg3d_from_pose(pose))
+    numbers = np.array(convert.eg3d_from_pose(pose))
     opencv, intrinsics = numbers[:16].reshape(4, 4), numbers[16:].reshape(3, 3)
-    points = np.concatenate([np.zeros((1, 3)), 0.05 * np.eye(3)]) * labels.EG3D_RADIUS
+    points = np.concatenate([np.zeros((1, 3)), 0.05 * np.eye(3)]) * convert.EG3D_RADIUS
     local = (np.concatenate([points, np.ones((4, 1))], axis=1) @ np.linalg.inv(opencv).T)[:, :3] @ intrinsics.T
     pixels = 64 * local[:, :2] / local[:, 2:]
-    np.testing.assert_allclose(pixels, image_of_head_axes(labels.camera_from_pose(pose, size=64)), atol=1e-6)
+    np.testing.assert_allclose(pixels, image_of_head_axes(convert.camera_from_pose(pose, size=64)), atol=1e-6)
 
 
 def test_gram_files_follow_the_published_angles():
-    mat, npy = labels.pose_from_mat(np.array([[0.3, 0.2, 0.1]])), labels.pose_from_npy(np.array([1.5, 1.4]))
+    mat, npy = convert.pose_from_mat(np.array([[0.3, 0.2, 0.1]])), convert.pose_from_npy(np.array([1.5, 1.4]))
     for pose, phi, theta in ((mat, math.pi / 2 - (0.3 - 0.1), math.pi / 2 + 0.2), (npy, 1.5 + 0.14, 1.4)):
         pitch, yaw = angles_from_official(torch.tensor(phi), torch.tensor(theta))
         assert pose.pitch == pytest.approx(float(pitch), abs=TOLERANCE) and pose.yaw == pytest.approx(
@@ -216,7 +217,7 @@ def test_wrong_gram_files_are_sentences_that_name_the_file(tmp_path):
     np.save(tmp_path / "long_pose.npy", np.zeros(3))
     np.save(tmp_path / "nan_pose.npy", np.full(2, np.nan))
     np.save(tmp_path / "object_pose.npy", np.array([{}, {}], dtype=object))
-    whole = labels.mat_from_pose(Pose(0, 0))
+    whole = convert.mat_from_pose(Pose(0, 0))
     scipy.io.savemat(str(tmp_path / "cut.mat"), {"angle": whole})
     (tmp_path / "cut.mat").write_bytes((tmp_path / "cut.mat").read_bytes()[:150])
     for file in sorted(tmp_path.iterdir()):
