@@ -1,7 +1,7 @@
 """The allocator setting that halves the time of a training step on glibc.
 
-By default glibc maps every large tensor freshly from the kernel and gives it back when it is freed, so each step pays a
-page fault for every 4 KiB of every activation. Here large blocks come from the heap, and the heap keeps what it grew to.
+By default glibc maps every large tensor freshly from the kernel and gives it back when it is freed, so each step pays
+a page fault for every 4 KiB of every activation. Here large blocks come from the heap, and the heap keeps its size.
 `GRAMHD_ALLOCATOR=system` leaves everything as it is; so does any other C library.
 """
 
@@ -22,7 +22,7 @@ SETTINGS = (
 
 
 def install() -> str:
-    """Apply the setting (again, if need be) and say in a few words what the allocator now is. Call before torch loads."""
+    """Apply the setting (again, if need be) before torch loads. Returns in a few words what the allocator now is."""
     if os.environ.get("GRAMHD_ALLOCATOR") == "system":
         return "system (GRAMHD_ALLOCATOR=system)"
     libc = _glibc_version()

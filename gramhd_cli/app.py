@@ -24,22 +24,20 @@ from gramhd_core.errors import GramhdError
 class Command(NamedTuple):
     """Where a command lives and how it is listed."""
 
-    function: str  # module:function
+    function: str  # module:function in gramhd_cli
     panel: str
     summary: str
 
 
 COMMANDS = {
-    "prep-data": Command("gramhd_cli.prep_data:prep_data", "Data", "Turn images into a posed, aligned data set."),
-    "train-lr": Command("gramhd_cli.train_lr:train_lr", "Training", "Train the low-resolution stage (GRAM)."),
-    "train-hr": Command("gramhd_cli.train_hr:train_hr", "Training", "Train the high-resolution stage (GRAM-HD)."),
-    "sample": Command("gramhd_cli.sample:sample", "Pictures", "Make pictures and videos of new heads from any angle."),
-    "import": Command("gramhd_cli.import_weights:import_weights", "Checkpoints", "Turn official weights into a checkpoint."),
-    "export": Command("gramhd_cli.export_weights:export_weights", "Checkpoints", "Write a checkpoint under the official names."),
-    "doctor": Command("gramhd_cli.doctor:doctor", "This machine", "Say what this machine can do and what is missing."),
-}  # fmt: skip
-
-
+    "prep-data": Command("prep_data:prep_data", "Data", "Turn images into a posed, aligned data set."),
+    "train-lr": Command("train_lr:train_lr", "Training", "Train the low-resolution stage (GRAM)."),
+    "train-hr": Command("train_hr:train_hr", "Training", "Train the high-resolution stage (GRAM-HD)."),
+    "sample": Command("sample:sample", "Pictures", "Make pictures and videos of new heads from any angle."),
+    "import": Command("import_weights:import_weights", "Checkpoints", "Turn official weights into a checkpoint."),
+    "export": Command("export_weights:export_weights", "Checkpoints", "Write a checkpoint under the official names."),
+    "doctor": Command("doctor:doctor", "This machine", "Say what this machine can do and what is missing."),
+}
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -89,7 +87,7 @@ for _name, _command in COMMANDS.items():
 def load_command(name: str) -> Any:
     """Import one command of the table and build it."""
     module, _, function = COMMANDS[name].function.partition(":")
-    callback = getattr(importlib.import_module(module), function)
+    callback = getattr(importlib.import_module(f"gramhd_cli.{module}"), function)
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     single.command(name, help=help_text(callback), context_settings=CONTEXT)(callback)
     return get_command(single)

@@ -127,10 +127,10 @@ class _Bar:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         assert self.task is not None, "start comes before advance"
-        fields = {"note": note} if note else {}
         self.drawn.advance(self.task, steps)
-        speed = next(task.speed for task in self.drawn.tasks if task.id == self.task)  # steps per second, recent ones
-        self.drawn.update(self.task, rate=f"{speed:.3g}/s" if speed else "", **fields)
+        task = next(task for task in self.drawn.tasks if task.id == self.task)
+        rate = f"{task.speed:.3g}/s" if task.speed else ""  # steps per second, recent ones
+        self.drawn.update(self.task, rate=rate, note=note or task.fields["note"])
 
     def say(self, line: str) -> None:
         self.drawn.console.print(line, markup=False)

@@ -36,8 +36,8 @@ def train_hr(
 
     Examples:
       gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr
-      gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr --max-minutes 20
-      gramhd train-hr --data ffhq.zip --out hr --lr-ckpt lr --preset gramhd256-ffhq
+      gramhd train-hr --data heads --out hr --lr-ckpt lr --max-minutes 20
+      gramhd train-hr --data ffhq --out hr --lr-ckpt lr --preset gramhd256-ffhq
       gramhd train-hr --preset gramhd512-ffhq --show-config
     """
     from gramhd_core.training.presets import run_config
@@ -45,7 +45,8 @@ def train_hr(
 
     config = run_config(preset, "hr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
     if show_config:
-        return console.result(config.describe(), json=True)
+        console.result(config.describe(), json=True)
+        return
     data, out, lr_ckpt = need(data, "--data heads"), need(out, "--out runs/hr"), need(lr_ckpt, "--lr-ckpt runs/lr")
     place = options.resolve_device(device)
     with console.progress() as progress:

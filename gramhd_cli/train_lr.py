@@ -60,7 +60,8 @@ def train_lr(
 
     config = run_config(preset, "lr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
     if show_config:
-        return console.result(config.describe(), json=True)
+        console.result(config.describe(), json=True)
+        return
     data, out = need(data, "--data heads"), need(out, "--out runs/lr")
     place = options.resolve_device(device)
     with console.progress() as progress:

@@ -1,0 +1,65 @@
+# Everything starts here: each target makes what it needs, on a fresh machine with nothing but python3 and pip.
+# `make` or `make help` lists the targets.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+STAMP  := .venv/.installed
+DEMO   ?= demo
+# Where there is no NVIDIA GPU, the CPU build of torch saves several GB; skipped when this address does not answer.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Two test processes of one thread each: small tensors gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check bench docs clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install gramhd into it with the pinned versions
+	@echo "Ready: $(BIN)/gramhd --help"
+
+demo: $(STAMP) ## the whole method in minutes: images, both training stages, pictures in demo/index.html
+	$(BIN)/gramhd prep-data --procedural 4000 --size 64 --out $(DEMO)/heads
+	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo --max-minutes 5
+	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --lr-ckpt $(DEMO)/lr --preset demo --max-minutes 5
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-3 --view multiview3x7 --out $(DEMO)/multiview
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-3 --view video --out $(DEMO)/video
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-1 --view epi --out $(DEMO)/epi
+	$(BIN)/python examples/demo_page.py $(DEMO)
+
+test: $(STAMP) ## run every test
+	$(PYTEST)
+
+test-fast: $(STAMP) ## run the tests that take seconds
+	$(PYTEST) -m "not slow"
+
+check: $(STAMP) ## lint, formatting, types, and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q -p no:xdist tests/test_layers.py
+
+bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark
+	@set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done
+
+docs: $(STAMP) ## write docs/cli.md from the program's own help
+	$(BIN)/python docs/generate_cli.py
+
+clean: ## remove .venv, demo/ and caches
+	rm -rf .venv $(DEMO) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment for all targets, made anew only when what it holds has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "gramhd needs Python 3.10 or newer as $(PYTHON): install one, or name another with make PYTHON=..."; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+		{ echo "Python's venv module is missing: install it (on Debian and Ubuntu: sudo apt install python3-venv)."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@index=; if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null && \
+		$(PYTHON) -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=3)' $(TORCH_INDEX)/ 2> /dev/null; \
+		then index="--extra-index-url $(TORCH_INDEX)"; fi; \
+	set -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e ".[dev]"
+	@touch $@
