@@ -45,7 +45,7 @@ def matte(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def sheet(tiles: np.ndarray, *, columns: int, gap: int = 0, paper: int = 255) -> np.ndarray:
     """[N, H, W(, C)] => one picture of `columns` columns, filled row by row; `gap` pixels between tiles.
 
-    Without a gap, tile (r, c) is exactly the pixels [r*H : (r+1)*H, c*W : (c+1)*W]. Unused places get the level `paper`.
+    Without a gap, tile (r, c) is exactly the pixels [r*H : (r+1)*H, c*W : (c+1)*W]. Unused places get level `paper`.
     """
     count, height, width = tiles.shape[:3]
     rows = math.ceil(count / columns)

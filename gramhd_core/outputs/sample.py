@@ -222,7 +222,7 @@ class _Studio:
 
     def path(self, frames: int) -> Camera:
         """The camera path of a video."""
-        return trajectories.PATHS[self.request.path](self.generator.cameras, size=self.size, frames=frames)
+        return trajectories.PATHS[self.request.camera_path](self.generator.cameras, size=self.size, frames=frames)
 
     def save(self, name: str, picture: np.ndarray, kind: str, seeds: Seeds, views: Views, **near_far: float) -> None:
         """Write one PNG into `out` and remember it."""

@@ -26,7 +26,7 @@ class SampleRequest:
     truncation: psi in [0, 1]. view: one of `VIEWS`. size: side of the pictures in pixels, None = as trained.
     depth, alpha: also write distance pictures and foreground mattes (see `depth_images` and `images.matte`).
     frames: of one loop (video: 60), of one transition (interpolation: 30), of one sweep (epi: 129). fps: of videos.
-    path: the camera of videos, one of `trajectories.PATHS`. epi_line: height of the strip's line, 0 top to 1 bottom.
+    camera_path: of videos, one of `trajectories.PATHS`. epi_line: height of the strip's line, 0 top to 1 bottom.
     """
 
     seeds: tuple[int, ...]
@@ -37,13 +37,13 @@ class SampleRequest:
     alpha: bool = False
     frames: int | None = None
     fps: int = 30
-    path: str = "orbit"
+    camera_path: str = "orbit"
     epi_line: float = EYES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))  # each identity once, order kept
         _known("view", self.view, VIEWS)
-        _known("camera path", self.path, PATHS)
+        _known("camera path", self.camera_path, PATHS)
         _check(len(self.seeds) > 0, "no seed was given", "at least one is needed", "name some, like --seeds 0-3")
         for seed in self.seeds:
             _check(

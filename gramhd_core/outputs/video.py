@@ -25,7 +25,7 @@ QUALITY = {"crf": "17", "preset": "medium"}  # visually lossless; about 0.5 Mbit
 
 @contextmanager
 def mp4(path: Path, *, fps: int = 30) -> Iterator[Callable[[np.ndarray], None]]:
-    """`with mp4(path) as add: add(frame) ...`; all frames have the size of the first. A block that fails leaves nothing."""
+    """`with mp4(path) as add: add(frame) ...`; all frames of one size. A block that fails leaves nothing."""
     av = require_av()
     options = {"movflags": "faststart"}
     with files.atomic(path) as temporary, av.open(str(temporary), "w", options=options) as container:

@@ -216,7 +216,7 @@ def test_several_single_pictures_come_with_a_contact_sheet_and_one_does_not(tmp_
 @pytest.mark.parametrize(("path", "frames"), [("orbit", 24), ("pingpong", 60), ("still", 3)])
 def test_videos_have_the_frames_that_were_asked_for_and_their_depth(tmp_path, path, frames):
     av = pytest.importorskip("av", reason="videos need PyAV")
-    done = sampled(tmp_path, seeds=(0,), view="video", path=path, frames=frames, fps=24, size=32, depth=True)
+    done = sampled(tmp_path, seeds=(0,), view="video", camera_path=path, frames=frames, fps=24, size=32, depth=True)
     assert [file.kind for file in done.files] == ["video", "depth_video"]
     for file in done.files:
         with av.open(str(file.path)) as container:
@@ -236,7 +236,7 @@ def test_the_orbit_video_closes_its_loop(tmp_path):
 
 def test_an_interpolation_passes_through_its_seeds_and_returns(tmp_path):
     av = pytest.importorskip("av", reason="videos need PyAV")
-    done = sampled(tmp_path, seeds=(1, 2), view="interpolation", path="still", frames=6, size=256)
+    done = sampled(tmp_path, seeds=(1, 2), view="interpolation", camera_path="still", frames=6, size=256)
     assert done.files[0].path.name == "interpolation.mp4"
     with av.open(str(done.files[0].path)) as container:
         shown = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
@@ -303,7 +303,7 @@ def test_no_gradient_is_kept(tmp_path):
     ("request_", "sentence"),
     [
         ({"view": "multiveiw3x7"}, "the view is `multiveiw3x7`.*did you mean `multiview3x7`"),
-        ({"view": "video", "path": "orbti"}, "did you mean `orbit`"),
+        ({"view": "video", "camera_path": "orbti"}, "did you mean `orbit`"),
         ({"size": 7}, "the size is 7 pixels.*8 to 4096"),
         ({"seeds": ()}, "no seed"),
         ({"seeds": (-1,)}, "the seed is -1"),
@@ -342,3 +342,30 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path):
 
 def test_every_view_is_a_still_a_strip_or_a_movie():
     assert set(VIEWS) == {*STILLS, "epi", *MOVIES}
+
+
+def test_the_command_line_offers_exactly_what_the_library_makes():
+    from gramhd_cli import sample as command
+
+    assert command.VIEWS == VIEWS and tuple(trajectories.PATHS) == command.PATHS
+
+
+def test_the_command_prints_its_document_and_nothing_else(monkeypatch, tmp_path, capsys):
+    from gramhd_cli.app import run
+
+    monkeypatch.setattr("gramhd_core.checkpoints.checkpoint.load_generator", lambda ckpt, *, device: Cards())
+    arguments = ["sample", "--ckpt", "x", "--seeds", "0,3-4", "--view", "multiview1x3", "--out", str(tmp_path)]
+    assert run([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["seeds"], document["scenes"], document["pictures"]) == ([0, 3, 4], 3, 9)
+    assert run(arguments) == 0
+    assert capsys.readouterr().out.split() == [file["path"] for file in document["files"]]
+
+
+@pytest.mark.parametrize("bad", [["--view", "vidoe"], ["--size", "7"], ["--trunc", "2"], ["--seeds", "3-"]])
+def test_the_command_refuses_in_one_sentence_with_exit_code_2(tmp_path, capsys, bad):
+    from gramhd_cli.app import run
+
+    assert run(["sample", "--ckpt", str(tmp_path / "none"), "--out", str(tmp_path / "out"), *bad]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and bad[1] in output.err

@@ -1,0 +1,90 @@
+"""`gramhd sample`: pictures and videos of generated heads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gramhd_cli import console, options
+
+# Repeated from gramhd_core.outputs, which imports torch; a test keeps both equal.
+VIEWS = ("image", "rand", "multiview1x3", "multiview3x7", "grid", "epi", "video", "interpolation")
+PATHS = ("orbit", "pingpong", "still")
+
+
+def sample(
+    ckpt: options.Ckpt,
+    out: options.Out,
+    seeds: options.Seeds = "0",
+    view: Annotated[
+        str,
+        typer.Option(
+            "--view", "--type", metavar="|".join(VIEWS), autocompletion=lambda: list(VIEWS), help="What to make."
+        ),
+    ] = "image",
+    trunc: Annotated[
+        float, typer.Option("--trunc", "--psi", help="Truncation: 0 is the average head, 1 full variety.")
+    ] = 0.7,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the pictures in pixels; as trained, if not given.", show_default=False)
+    ] = None,
+    depth: Annotated[bool, typer.Option("--depth", help="Also write depth: 16-bit PNG and coloured preview.")] = False,
+    alpha: Annotated[bool, typer.Option("--alpha", help="Also write pictures with a transparent background.")] = False,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Views of a video (60), of each transition of an interpolation (30), of an epi sweep (129).",
+            show_default=False,
+        ),
+    ] = None,
+    fps: Annotated[int, typer.Option(help="Frames a second of videos.")] = 30,
+    camera_path: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(PATHS),
+            autocompletion=lambda: list(PATHS),
+            help="How the camera moves in videos: an ellipse, the published to and fro, or not at all.",
+        ),
+    ] = "orbit",
+    epi_line: Annotated[
+        float, typer.Option(help="Which line makes the epi strip: 0 is the top, 1 the bottom of the picture.")
+    ] = 0.48,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Make pictures and videos of new heads from any angle.
+
+    The network runs once per seed, however many views are asked for (for an
+    interpolation: once per frame). The same seed is the same head, whatever
+    else is made with it. Prints the path of every file; --json says more.
+
+    Examples:
+        gramhd sample --ckpt runs/hr --seeds 0-9 --out pics
+        gramhd sample --ckpt runs/hr --seeds 0,4-6 --view multiview3x7 --out pics
+        gramhd sample --ckpt runs/hr --seeds 3 --depth --alpha --out pics
+        gramhd sample --ckpt runs/hr --seeds 3 --view video --out pics --json
+        gramhd sample --ckpt runs/hr --seeds 0-4 --view interpolation --out pics
+        gramhd sample --ckpt runs/hr --seeds 0-7 --view grid --size 128 --out pics
+        gramhd sample --ckpt runs/hr --seeds 3 --view epi --out pics
+    """
+    from gramhd_core.checkpoints.checkpoint import load_generator
+    from gramhd_core.outputs import sample as pictures
+    from gramhd_core.outputs.sample_request import SampleRequest
+
+    request = SampleRequest(
+        tuple(options.parse_seeds(seeds)),
+        truncation=trunc,
+        view=view,
+        size=size,
+        depth=depth,
+        alpha=alpha,
+        frames=frames,
+        fps=fps,
+        camera_path=camera_path,
+        epi_line=epi_line,
+    )
+    generator = load_generator(ckpt, device=options.resolve_device(device))
+    with console.progress() as progress:
+        done = pictures.sample(generator, request, out, progress=progress)
+    console.result(done.document() if json else [file.path for file in done.files], json=json)
