@@ -30,7 +30,7 @@ OVERSAMPLING = 3  # lines are drawn this much larger and scaled down: smooth edg
 
 
 def axes_in_picture(pose: Pose, *, size: int) -> Tensor:
-    """[4, 3] the head's centre and the tips of its x, y and z axes: pixel column, pixel row, distance from the camera."""
+    """[4, 3] the head's centre and the tips of its x, y and z axes: column, row, distance from the camera."""
     camera = camera_from_pose(pose, size=size)
     half_width = pose.radius * math.tan(math.radians(pose.fov_degrees) / 2)
     points = torch.cat([torch.zeros(1, 3), AXIS_LENGTH * half_width * torch.eye(3)]).double()

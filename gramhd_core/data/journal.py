@@ -35,7 +35,7 @@ class Journal:
         self._stream: IO[str] | None = None
         self._remember()
 
-    def __enter__(self) -> Journal:  # noqa: PYI034 - Self needs Python 3.11
+    def __enter__(self) -> Journal:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             torn = self._path.exists() and not self._path.read_text(encoding="utf-8").endswith("\n")

@@ -1,8 +1,8 @@
 """Where a picture was taken from, said in every way of the field: conversions of one pose, each with its inverse.
 
 Angles are radians in the conventions of `geometry/camera.py`; N is a number of labels.
-- EG3D / StyleGAN: 25 numbers = row-major 4 x 4 world-from-camera in OpenCV axes (x right, y down, z forward; world y up,
-  face towards +z) + 3 x 3 intrinsics in units of the image side (focal 4.2647 for FFHQ; the principal point is the
+- EG3D / StyleGAN: 25 numbers = row-major 4 x 4 world-from-camera in OpenCV axes (x right, y down, z forward; world y
+  up, face towards +z) + 3 x 3 intrinsics in units of the image side (focal 4.2647 for FFHQ; the principal point is the
   centre and is not read);
 - `<stem>.mat` of GRAM (faces): `angle` [1, 3] = pitch, yaw, roll of the head; phi = pi/2 - (angle[0] - 0.1),
   theta = pi/2 + angle[1]. The published code ignores roll; here it is kept;

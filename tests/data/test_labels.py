@@ -1,4 +1,4 @@
-"""Every label format is the same pose said differently: conversions invert each other, and wrong labels are sentences."""
+"""Every label format is one pose said differently: conversions invert each other, and wrong labels are sentences."""
 
 from __future__ import annotations
 

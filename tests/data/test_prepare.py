@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from gramhd_cli.app import run
 from gramhd_core.data import journal as journals
@@ -23,8 +22,8 @@ from gramhd_core.data import labels, prepare, procedural_heads
 from gramhd_core.data.contact_sheet import AXIS_COLOURS, axes_in_picture, draw_axes, self_test
 from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.data.pose_conversions import Pose
-from gramhd_core.data.prepare import prepare_labelled, prepare_procedural
-from gramhd_core.errors import BadArgument, BadDataset, BadImage, BadLabels, CannotWrite, GramhdError
+from gramhd_core.data.prepare import prepare_procedural
+from gramhd_core.errors import BadArgument, BadDataset, CannotWrite
 
 COUNT, SIZE = 8, 32
 
@@ -65,18 +64,6 @@ def made(tmp_path_factory):
     return heads(tmp_path_factory.mktemp("made") / "heads")
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """Six photos of 20 pixels with GRAM face labels beside them."""
-    source = tmp_path / "photos"
-    source.mkdir()
-    for i in range(6):
-        pixels = np.random.default_rng(i).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(source / f"face{i}.png")
-    labels.write_gram_mat(source / "poses", {f"face{i}.png": Pose(0.1 * i, -0.2 * i, 0.05 * i) for i in range(6)})
-    return source
-
-
 # ------------------------------------------------------------------------------------------------ procedural heads
 
 
@@ -106,8 +93,12 @@ def test_about_tells_counts_and_distribution(made):
     assert about["yaw"]["mean"] == pytest.approx(float(DatasetReader(made.out).angles[:, 1].mean()), abs=1e-4)
 
 
-def test_the_same_arguments_make_the_same_bytes_in_one_process_or_two(made, tmp_path):
+def test_the_same_arguments_make_the_same_bytes(made, tmp_path):
     assert content(heads(tmp_path / "again").out) == content(made.out)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_bytes_of_one(tmp_path):
     two = prepare_procedural(2 * prepare.CHUNK, tmp_path / "two", size=16, workers=2)
     one = prepare_procedural(2 * prepare.CHUNK, tmp_path / "one", size=16, workers=1)
     assert content(two.out) == content(one.out)
@@ -173,6 +164,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_with_worker_processes_is_quiet_and_leaves_a_folder_that_can_be_finished(tmp_path):
     out = tmp_path / "heads"
     command = [sys.executable, "-c", MAKE_MANY.format(out=str(out))]
@@ -218,126 +210,6 @@ def test_a_full_disk_is_a_sentence_and_keeps_what_is_there(tmp_path, monkeypatch
         heads(tmp_path / "heads")
     monkeypatch.undo()
     assert heads(tmp_path / "heads").images == COUNT
-
-
-# ------------------------------------------------------------------------------------------------ photos with labels
-
-
-def test_gram_photos_become_a_data_set_of_the_same_pixels_and_poses(photos, tmp_path):
-    made = prepare_labelled(photos, None, tmp_path / "out", workers=1)
-    poses = labels.read_labels(made.out / "poses.jsonl")
-    for i, sample in enumerate(DatasetReader(made.out)):
-        assert np.array_equal(sample.image.permute(1, 2, 0).numpy(), np.asarray(Image.open(photos / f"face{i}.png")))
-        assert poses[sample.name] == pytest.approx(Pose(0.1 * i, -0.2 * i, 0.05 * i), abs=1e-6)
-    assert [record["source"] for record in lines(made.out / "poses.jsonl")] == [f"face{i}.png" for i in range(6)]
-
-
-def test_every_form_of_the_same_photos_makes_the_same_data_set(photos, tmp_path):
-    poses = {f"face{i}.png": Pose(0.1 * i, -0.2 * i, 0.05 * i) for i in range(6)}
-    labels.write_poses(tmp_path / "p/poses.jsonl", poses)
-    labels.write_eg3d(tmp_path / "e/dataset.json", poses)
-    for method, name in ((zipfile.ZIP_STORED, "set.zip"), (zipfile.ZIP_DEFLATED, "small.zip")):
-        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
-            for file in sorted(photos.glob("*.png")):
-                archive.write(file, file.name)
-            archive.write(tmp_path / "e/dataset.json", "dataset.json")
-    ways = [(photos, "p"), (photos, "p/poses.jsonl"), (photos, "e/dataset.json"), ("set.zip", None), ("small.zip", "e")]
-    reference = prepare_labelled(photos, photos / "poses", tmp_path / "reference", workers=1)
-    for i, (source, where) in enumerate(ways):
-        where = None if where is None else tmp_path / where
-        made = prepare_labelled(tmp_path / source, where, tmp_path / f"out{i}", workers=1)
-        a, b = DatasetReader(reference.out), DatasetReader(made.out)
-        torch.testing.assert_close(a.angles, b.angles, rtol=0, atol=1e-6)
-        assert all(torch.equal(x.image, y.image) for x, y in zip(a, b, strict=True))
-
-
-def test_a_data_set_folder_can_be_prepared_at_another_size(made, tmp_path):
-    smaller = prepare_labelled(made.out, None, tmp_path / "small", size=16, workers=1)
-    a, b = DatasetReader(made.out, size=16), DatasetReader(smaller.out)
-    assert b.resolution == 16 and smaller.images == COUNT and smaller.rejected == 0
-    assert all(torch.equal(x.image, y.image) for x, y in zip(a, b, strict=True))
-    torch.testing.assert_close(a.angles, b.angles)
-
-
-def test_the_angle_of_view_of_the_labels_is_kept(photos, tmp_path):
-    labels.write_eg3d(
-        tmp_path / "dataset.json", {f"face{i}.png": Pose(0, 0, fov_degrees=13.4) for i in range(6)}, radius=1.7
-    )
-    made = prepare_labelled(photos, tmp_path / "dataset.json", tmp_path / "out", workers=1)
-    assert all(p.fov_degrees == pytest.approx(13.4) for p in labels.read_labels(made.out).values())
-
-
-def damage(photos: Path, kind: str) -> None:
-    """Make face3 unusable."""
-    file = photos / "face3.png"
-    if kind == "truncated":
-        file.write_bytes(file.read_bytes()[:-300])
-    elif kind == "unreadable":
-        file.write_bytes(b"no image at all")
-    elif kind == "not square":
-        Image.new("RGB", (20, 30)).save(file)
-    elif kind == "absent":
-        file.unlink()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kind", ["truncated", "unreadable", "not square", "absent"])
-def test_an_unusable_photo_stops_or_is_left_out_as_asked(photos, tmp_path, kind, workers):
-    if workers == 2 and kind != "truncated":
-        return  # the others are found before any worker starts
-    damage(photos, kind)
-    with pytest.raises(GramhdError, match="face3") as error:
-        prepare_labelled(photos, None, tmp_path / "out", workers=workers)
-    assert isinstance(error.value, BadLabels if kind == "absent" else BadImage) and "\n" not in str(error.value)
-    made = prepare_labelled(photos, None, tmp_path / "out", workers=workers, keep_going=True)
-    assert (made.images, made.rejected) == (5, 1)
-    [reject] = lines(made.out / "rejects.jsonl")
-    assert "face3" in reject["file"] and "face3" in reject["reason"]
-    assert len(DatasetReader(made.out)) == 5
-
-
-def test_photos_without_label_are_left_out_and_listed(photos, tmp_path):
-    (photos / "poses/face0.mat").unlink()
-    made = prepare_labelled(photos, None, tmp_path / "out", workers=1)
-    assert (made.images, lines(made.out / "rejects.jsonl")) == (5, [{"file": "face0.png", "reason": "it has no label"}])
-
-
-def test_mixed_sizes_need_a_size(photos, tmp_path):
-    Image.new("RGB", (24, 24)).save(photos / "face3.png")
-    with pytest.raises(BadDataset, match="from 20 to 24.*--size 20"):
-        prepare_labelled(photos, None, tmp_path / "out", workers=1)
-    made = prepare_labelled(photos, None, tmp_path / "out", size=16, workers=1)
-    assert DatasetReader(made.out).resolution == 16
-
-
-def test_changed_photos_do_not_mix_with_an_earlier_run(photos, tmp_path):
-    prepare_labelled(photos, None, tmp_path / "out", workers=1)
-    (photos / "face0.png").unlink()
-    (photos / "poses/face0.mat").unlink()
-    with pytest.raises(BadDataset, match="content"):
-        prepare_labelled(photos, None, tmp_path / "out", workers=1)
-
-
-def test_two_photos_of_one_stem_are_not_guessed_at(photos, tmp_path):
-    Image.new("RGB", (20, 20)).save(photos / "face3.jpg")
-    with pytest.raises(BadLabels, match="face3"):
-        prepare_labelled(photos, None, tmp_path / "out", workers=1)
-
-
-def test_hopeless_sources_are_sentences(photos, tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text/a.txt").write_text("x")
-    for source, kind in (("nowhere", BadDataset), ("empty", BadDataset), ("text", GramhdError)):
-        with pytest.raises(kind, match=source):
-            prepare_labelled(tmp_path / source, photos, tmp_path / "out", workers=1)
-    with pytest.raises(BadArgument, match="lies in"):
-        prepare_labelled(photos, None, photos / "out", workers=1)
-    for i in range(6):
-        damage(photos, "unreadable")
-        (photos / f"face{i}.png").write_bytes(b"x")
-    with pytest.raises(BadDataset, match="No image was fit"):
-        prepare_labelled(photos, None, tmp_path / "out", workers=1, keep_going=True)
 
 
 # ------------------------------------------------------------------------------------------------ sheet and processes
@@ -390,17 +262,6 @@ def test_the_command_prints_the_folder_or_one_json_document(made, tmp_path, caps
     assert run([*command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["out"], document["images"], document["fingerprint"]) == (out, COUNT, made.fingerprint)
-
-
-def test_the_command_reports_what_it_left_out_and_tests_labels(photos, tmp_path, capsys):
-    damage(photos, "truncated")
-    out = str(tmp_path / "set")
-    assert run(["prep-data", str(photos), "--size", "16", "--workers", "1", "--out", out]) == 2
-    assert "face3.png" in capsys.readouterr().err
-    assert run(["prep-data", str(photos), "--size", "16", "--workers", "1", "--out", out, "--keep-going"]) == 0
-    assert "1 left out" in capsys.readouterr().err
-    assert run(["prep-data", "--self-test", out]) == 0
-    assert Path(capsys.readouterr().out.strip()) == tmp_path / "set_axes.png"
 
 
 @pytest.mark.parametrize(
