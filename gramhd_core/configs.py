@@ -37,7 +37,7 @@ def from_dict(kind: type[T], data: dict[str, Any]) -> T:
 
 
 def override(config: T, assignments: list[str]) -> T:
-    """Apply `name.of.field=value` assignments; values are JSON or bare words (`spheres`, `1e-3`, `[48, 96]`, `48,96`)."""
+    """Apply `name.of.field=value` assignments; values are JSON or bare words (`spheres`, `1e-3`, `48,96`)."""
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
@@ -54,11 +54,15 @@ def _assign(config: Any, path: list[str], value: str, whole: str) -> Any:
     current = getattr(config, name)
     if rest:
         if not dataclasses.is_dataclass(current):
-            raise BadConfig(f"--set {whole}", expected=f"{name} has no fields of its own", remedy="drop what follows it")
+            raise BadConfig(
+                f"--set {whole}", expected=f"{name} has no fields of its own", remedy="drop what follows it"
+            )
         return dataclasses.replace(config, **{name: _assign(current, rest, value, whole)})
     if dataclasses.is_dataclass(current):
         inside = ", ".join(field.name for field in dataclasses.fields(current))
-        raise BadConfig(f"--set {whole}={value}", expected=f"{name} is a group", remedy=f"set one of its fields: {inside}")
+        raise BadConfig(
+            f"--set {whole}={value}", expected=f"{name} is a group", remedy=f"set one of its fields: {inside}"
+        )
     return dataclasses.replace(config, **{name: _typed(_parse(value), hints[name], whole)})
 
 
@@ -84,7 +88,9 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
         if value in arguments:
             return value
         raise BadConfig(
-            f"{name}={value}", expected=f"one of {', '.join(map(str, arguments))} is needed", remedy="choose one of them"
+            f"{name}={value}",
+            expected=f"one of {', '.join(map(str, arguments))} is needed",
+            remedy="choose one of them",
         )
     if origin is tuple:
         items = list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,8 +1,8 @@
 """Official GRAM and GRAM-HD weights <-> our checkpoints. The only place where foreign files are opened.
 
-Accepted: a flat generator state dict (`.pt`, `.pth`, `.safetensors`), optionally with a pickled EMA object of torch_ema whose
-`shadow_params` is a list without names. Nothing in a file is ever executed: torch's allow-listing unpickler
-(`weights_only=True`) reads it, and the one foreign class it meets is replaced by a stub that only keeps attributes.
+Accepted: a flat generator state dict (.pt, .pth, .safetensors), optionally with a pickled EMA object of
+torch_ema whose `shadow_params` is a list without names. Nothing in a file is ever executed: torch's allow-listing
+unpickler (`weights_only=True`) reads it, and the one foreign class it meets is replaced by a stub that only keeps attributes.
 Names and shapes of the official tensors: facts sheet, section 11.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint
 from gramhd_core.errors import BadArgument, BadCheckpoint
 from gramhd_core.files import atomic
-from gramhd_core.generators import FAMILIES, PUBLISHED
+from gramhd_core.generators import PUBLISHED
 from gramhd_core.generators.gram import Gram, GramConfig
 from gramhd_core.generators.gram_hd import GramHd, GramHdConfig
 
@@ -145,7 +145,9 @@ def export_official(checkpoint: Path | str, out: Path | str) -> Path:
     writers = {".pt": torch.save, ".pth": torch.save, ".safetensors": save_file}
     if out.suffix not in writers:
         raise BadArgument(
-            f"--out {out}", expected="official weights are written as .pt, .pth or .safetensors", remedy="use one of these"
+            f"--out {out}",
+            expected="official weights are written as .pt, .pth or .safetensors",
+            remedy="use one of these",
         )
     with atomic(out) as temporary:
         writers[out.suffix](weights, temporary)
@@ -160,7 +162,9 @@ def official_weights(generator: Gram | GramHd) -> dict[str, Tensor]:
 def _published(config: str) -> Gram | GramHd:
     if config not in PUBLISHED:
         raise BadArgument(
-            f"--config {config}", expected=f"one of {', '.join(PUBLISHED)} is needed", remedy="choose the one the file was trained with"
+            f"--config {config}",
+            expected=f"one of {', '.join(PUBLISHED)} is needed",
+            remedy="choose the one the file was trained with",
         )
     numbers = PUBLISHED[config].compatible()
     return Gram(numbers) if isinstance(numbers, GramConfig) else GramHd(numbers)
@@ -176,7 +180,9 @@ def _adopt(generator: Gram | GramHd, tensors: dict[str, Tensor]) -> None:
 
 def _read_weights(file: Path, generator: Gram | GramHd) -> dict[str, Tensor]:
     if not file.is_file():
-        raise BadCheckpoint(f"{file} does not exist", expected="a file of official weights is needed", remedy="check the path")
+        raise BadCheckpoint(
+            f"{file} does not exist", expected="a file of official weights is needed", remedy="check the path"
+        )
     if file.suffix == ".safetensors":
         try:
             return load_file(file)

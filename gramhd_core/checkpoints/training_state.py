@@ -1,7 +1,7 @@
 """TrainingState: everything a run needs to go on exactly as if it had not stopped.
 
-Tensors of any nesting (state dicts of networks, optimisers, scaler, EMA, random states) in one safetensors file; numbers and structure
-in its header. Nothing is pickled.
+Tensors of any nesting (state dicts of networks, optimisers, scaler, EMA, random states) in one safetensors file;
+numbers and structure in its header. Nothing is pickled.
 """
 
 from __future__ import annotations

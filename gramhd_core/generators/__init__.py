@@ -14,9 +14,7 @@ FAMILIES = {"gram": (Gram, GramConfig), "gram-hd": (GramHd, GramHdConfig)}
 
 _LOW = GramConfig(field=FieldConfig(features=32))
 _HD256 = GramHdConfig(_LOW, SuperResolutionConfig())
-_HD512 = GramHdConfig(
-    _LOW, SuperResolutionConfig(up_channels=(64, 64, 32), background_up_channels=(64, 32, 16))
-)
+_HD512 = GramHdConfig(_LOW, SuperResolutionConfig(up_channels=(64, 64, 32), background_up_channels=(64, 32, 16)))
 _HD1024 = GramHdConfig(
     _LOW, SuperResolutionConfig(up_channels=(64, 64, 32, 16), background_up_channels=(64, 32, 16, 8))
 )

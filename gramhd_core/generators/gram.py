@@ -11,24 +11,25 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gramhd_core.generators.generator import Latent
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.geometry.level_sets import Hits
 from gramhd_core.geometry.rays import PixelSampling, axis, orthographic_rays
-from gramhd_core.generators.generator import Latent
 from gramhd_core.networks.fields import Field, FieldConfig
-from gramhd_core.networks.predictors import ManifoldsConfig, build_predictor
+from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, build_predictor
 from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention, background_point
 from gramhd_core.scenes.surfaces import Surfaces, tabulate
 
 CENTRE_SAMPLES = 10_000  # latents averaged for the truncation centre (both official repositories)
 CENTRE_SEED = 0
-HEIGHT_GRID = 256  # side of the tabulated surfaces
+HEIGHT_MARGIN = 1.05  # tabulated surfaces reach a little further than maps
+HEIGHT_GRID = 128  # side of the tabulated surfaces
 CHUNK_POINTS = 1 << 15  # field points evaluated at once when no gradient is recorded
 
 
 @dataclass(frozen=True)
 class GramConfig:
-    """Everything that makes a GRAM network and its pictures. Defaults: new training; `compatible()`: official weights."""
+    """A GRAM network and how it takes pictures. Defaults: new training; `compatible()`: official weights."""
 
     image_size: int = 64
     field: FieldConfig = FieldConfig()
@@ -146,14 +147,10 @@ class Gram(nn.Module):
     def height_fields(self) -> Surfaces:
         """Surfaces that need no network: tabulated ones, or the spheres themselves."""
         c = self.config
-        if c.manifolds.predictor == "spheres":
+        if not isinstance(self.predictor, MlpPredictor):
             return self.predictor
         return tabulate(
-            self.predictor,
-            half_width=1.05 * c.half_width,
-            size=HEIGHT_GRID,
-            slab=c.manifolds.box,
-            like=self.film_centre,
+            self.predictor, half_width=HEIGHT_MARGIN * c.half_width, size=HEIGHT_GRID, like=self.film_centre
         )
 
     def grid(self, size: int) -> Grid:

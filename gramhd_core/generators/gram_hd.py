@@ -12,10 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from gramhd_core.errors import BadConfig
-from gramhd_core.geometry.camera import Camera, CameraPrior
-from gramhd_core.geometry.level_sets import Hits
 from gramhd_core.generators.generator import Latent
-from gramhd_core.generators.gram import CENTRE_SAMPLES, CENTRE_SEED, Gram, GramConfig, Grid, LowResolutionMaps
+from gramhd_core.generators.gram import (
+    CENTRE_SAMPLES,
+    CENTRE_SEED,
+    Gram,
+    GramConfig,
+    Grid,
+    LowResolutionMaps,
+)
+from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.networks.fields import FieldConfig
 from gramhd_core.networks.super_resolution import (
     BackgroundSuperResolution,
@@ -23,14 +29,14 @@ from gramhd_core.networks.super_resolution import (
     SuperResolutionConfig,
 )
 from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention
-from gramhd_core.scenes.surfaces import HeightFields, Surfaces
+from gramhd_core.scenes.surfaces import Surfaces
 
 CHUNK_MAPS = 6  # maps super-resolved at once when no gradient is recorded
 
 
 @dataclass(frozen=True)
 class GramHdConfig:
-    """`low` is the frozen stage-1 network (its image_size is the side g of the grid); `sr` the networks trained on it."""
+    """`low`: the frozen stage-1 network (its image_size is the side g of the grid); `sr`: the networks on top."""
 
     low: GramConfig = GramConfig(field=FieldConfig(features=32))
     sr: SuperResolutionConfig = SuperResolutionConfig()
@@ -77,8 +83,9 @@ class GramHd(nn.Module):
         self.background = BackgroundSuperResolution(config.sr)
         self.register_buffer("style_centre", torch.zeros(sum(config.sr.style_widths)))
         self.style_centre: Tensor
-        self.cache_geometry()
-        self.register_load_state_dict_post_hook(lambda module, _: module.cache_geometry())
+        self._grid: Grid | None = None
+        self._heights: Surfaces | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module.forget_geometry())
 
     @property
     def latent_dim(self) -> int:
@@ -95,30 +102,31 @@ class GramHd(nn.Module):
         """Side of the training images, pixels."""
         return self.config.image_size
 
-    def cache_geometry(self) -> None:
-        """Grid hits and height fields of the frozen surfaces: they depend on neither identity nor camera.
+    def forget_geometry(self) -> None:
+        """Drop the cached grid hits and height fields: the surfaces, or the device they are on, have changed.
 
-        Called at construction and after weights are loaded; kept as buffers that are not saved.
+        They depend on neither identity nor camera and the surfaces are frozen, so they are made once, on first use.
+        Loading weights calls this.
         """
-        hits, backdrop = self.low.grid(self.config.low.image_size)
-        tensors = {"grid_points": hits.points, "grid_distance": hits.distance, "grid_valid": hits.valid}
-        surfaces = self.low.height_fields()
-        if isinstance(surfaces, HeightFields):
-            tensors["heights"] = surfaces.tables
-        for name, tensor in {**tensors, "grid_backdrop": backdrop}.items():
-            self.register_buffer(name, tensor, persistent=False)
+        self._grid = self._heights = None
+
+    def _apply(self, fn, recurse: bool = True):  # to(device) and the like
+        self.forget_geometry()
+        return super()._apply(fn, recurse)
 
     def grid(self) -> Grid:
-        """The cached gridding hits."""
-        hits = Hits(self.get_buffer("grid_points"), self.get_buffer("grid_distance"), self.get_buffer("grid_valid"))
-        return Grid(hits, self.get_buffer("grid_backdrop"))
+        """The gridding hits, made once."""
+        if self._grid is None:
+            self._grid = self.low.grid(self.config.low.image_size)
+        return self._grid
 
     def surfaces(self) -> Surfaces:
-        """What camera rays are met with: the predictor itself in compatible mode and for spheres, else height fields."""
-        if self.config.convention.hits == "upsampled" or self.config.low.manifolds.predictor == "spheres":
+        """What camera rays meet: the predictor itself in compatible mode and for spheres, else height fields."""
+        if self.config.convention.hits == "upsampled":
             return self.low.predictor
-        c = self.config.low
-        return HeightFields(self.get_buffer("heights"), 1.05 * c.half_width, c.manifolds.box)
+        if self._heights is None:
+            self._heights = self.low.height_fields()
+        return self._heights
 
     def latent(self, z: Tensor, truncation: float = 1.0) -> Latent:
         """z [N, z_dim] -> Latent; one z drives the field and the super-resolution style."""
@@ -167,7 +175,7 @@ class GramHd(nn.Module):
         return HighResolution(scene, low)
 
     def low_scene(self, latent: Latent, *, locked: bool = True) -> FieldManifolds:
-        """Stage 1's own rendering of the same identities, on the same surfaces (the consistency loss compares to it)."""
+        """Stage 1's rendering of the same identities on the same surfaces, for the consistency loss."""
         return self.low.field_scene(latent, locked=locked, surfaces=self.surfaces())
 
     def trainable(self) -> dict[str, nn.Parameter]:

@@ -33,7 +33,9 @@ class Camera:
     width: int
 
     def __post_init__(self) -> None:
-        assert self.world_from_camera.ndim == 3 and self.world_from_camera.shape[1:] == (4, 4), self.world_from_camera.shape
+        assert self.world_from_camera.ndim == 3 and self.world_from_camera.shape[1:] == (4, 4), (
+            self.world_from_camera.shape
+        )
         assert self.fov_degrees.shape == self.world_from_camera.shape[:1], self.fov_degrees.shape
 
     @staticmethod
@@ -45,13 +47,13 @@ class Camera:
         fov_degrees: float = PUBLISHED_FOV_DEGREES,
         size: int = 256,
     ) -> Camera:
-        """Cameras on a sphere of `radius` around the origin, looking at it, upright. Angles in radians, broadcast to [N].
+        """Upright cameras at `radius` from the origin, looking at it. Angles in radians, broadcast to [N].
 
         pitch is clamped to (-pi/2, pi/2) so that "up" stays defined, as the published code clamps phi.
         """
-        pitch, yaw = torch.broadcast_tensors(_vector(pitch), _vector(yaw))
-        pitch = pitch.clamp(-math.pi / 2 + 1e-5, math.pi / 2 - 1e-5)
-        cp, sp, cy, sy = pitch.cos(), pitch.sin(), yaw.cos(), yaw.sin()
+        p, y = torch.broadcast_tensors(_vector(pitch), _vector(yaw))
+        p = p.clamp(-math.pi / 2 + 1e-5, math.pi / 2 - 1e-5)
+        cp, sp, cy, sy = p.cos(), p.sin(), y.cos(), y.sin()
         zero = torch.zeros_like(cp)
         back = torch.stack([cp * sy, sp, cp * cy], dim=-1)  # from the head to the camera
         right = torch.stack([cy, zero, -sy], dim=-1)
@@ -92,15 +94,21 @@ class Camera:
 
     def to(self, device: torch.device | str) -> Camera:
         """The same cameras on another device."""
-        return replace(self, world_from_camera=self.world_from_camera.to(device), fov_degrees=self.fov_degrees.to(device))
+        return replace(
+            self, world_from_camera=self.world_from_camera.to(device), fov_degrees=self.fov_degrees.to(device)
+        )
 
     def mirrored(self) -> Camera:
         """The cameras that see the mirrored world (x -> -x) as the mirrored image: yaw and roll change sign."""
-        flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=self.world_from_camera.dtype, device=self.world_from_camera.device))
+        flip = torch.diag(
+            torch.tensor(
+                [-1.0, 1.0, 1.0, 1.0], dtype=self.world_from_camera.dtype, device=self.world_from_camera.device
+            )
+        )
         return replace(self, world_from_camera=flip @ self.world_from_camera @ flip)
 
     def project(self, points: Tensor) -> Tensor:
-        """World points [N, P, 3] -> pixel coordinates [N, P, 2] (x right, y down; the centre of the first pixel is 0.5, 0.5)."""
+        """World points [N, P, 3] -> pixel coordinates [N, P, 2] (x right, y down; first pixel centre 0.5, 0.5)."""
         rotation, centre = self.world_from_camera[:, :3, :3], self.position
         local = (points - centre[:, None]) @ rotation
         focal = 1 / torch.tan(torch.deg2rad(self.fov_degrees) / 2)[:, None, None]
@@ -123,7 +131,9 @@ class CameraPrior:
     def sample(self, n: int, rng: torch.Generator, *, size: int = 256) -> Camera:
         """`n` cameras; draw i does not depend on n (item by item, so a batch can be split)."""
         draws = torch.randn(n, 2, generator=rng, device=rng.device)
-        return self.at(self.pitch_mean + self.pitch_sd * draws[:, 0], self.yaw_mean + self.yaw_sd * draws[:, 1], size=size)
+        return self.at(
+            self.pitch_mean + self.pitch_sd * draws[:, 0], self.yaw_mean + self.yaw_sd * draws[:, 1], size=size
+        )
 
     def at(self, pitch: Tensor | float, yaw: Tensor | float, *, size: int = 256) -> Camera:
         """Cameras of this prior's radius and field of view at given angles (radians)."""

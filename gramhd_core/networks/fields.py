@@ -6,7 +6,7 @@ N identities, P points each, H = hidden width. Points are world coordinates; the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,8 @@ class FieldConfig:
     frequency_gain: float = 15.0  # effective frequency = gain * raw + bias
     frequency_bias: float = 30.0
     delta: float = 0.04  # optical thickness of one manifold: alpha = 1 - exp(-delta sigma)
+    start_density: float = 0.0  # > 0: training starts from a soft ball of this raw density (published: 0)
+    start_radius: float = 0.085  # of that ball, world units: raw density crosses 0 there
     box: float = 0.12
     fp32_phases: bool = True  # keep sin(f x + p) in fp32 under autocast; False is the published behaviour
 
@@ -86,11 +88,10 @@ class Field(nn.Module):
         self.mapping = Mapping(c.z_dim, out, hidden=c.mapping_hidden, layers=c.mapping_layers, last_gain=0.25)
 
     def _heads(self, out: int, bound: float) -> nn.ModuleList:
-        heads = nn.ModuleList(nn.Linear(self.config.hidden, out) for _ in range(self.config.layers - 1))
+        heads = [nn.Linear(self.config.hidden, out) for _ in range(self.config.layers - 1)]
         for head in heads:
-            assert isinstance(head, nn.Linear)
             nn.init.uniform_(head.weight, -bound, bound)
-        return heads
+        return nn.ModuleList(heads)
 
     def film(self, z: Tensor) -> Tensor:
         """z [N, z_dim] -> raw modulation [N, film layers, 2, H]; index 0 of axis 2 frequencies, 1 phases."""
@@ -113,11 +114,10 @@ class Field(nn.Module):
             h = layer(h, frequency[:, i], phase[:, i])
             if i == 0:
                 continue
-            heads = [self.output_sigma[i - 1]]
-            if i < last or not self.color_layer:
-                heads.append(self.output_color[i - 1])
-            if c.features:
-                heads.append(self.output_feature[i - 1])
+            kinds = [self.output_sigma, self.output_color, self.output_feature]
+            if i == last and self.color_layer:
+                del kinds[1]  # the last colour head sits on the colour layer
+            heads = [cast(nn.Linear, kind[i - 1]) for kind in kinds if kind]
             value = _spread(h, heads, channels=4 + c.features)
             total = value if total is None else total + value
         assert total is not None, "a field needs at least two layers"
@@ -127,18 +127,21 @@ class Field(nn.Module):
                 directions = points.new_tensor([0.0, 0.0, -1.0]).expand_as(points)
             seen = self.color_layer[0](torch.cat([directions, h], dim=-1), frequency[:, -1], phase[:, -1])
             rgb = rgb + self.output_color[last - 1](seen)
+        raw = total[..., 0]
+        if c.start_density:
+            raw = raw + c.start_density * (1 - points.norm(dim=-1) / c.start_radius)
         return FieldValue(
             torch.sigmoid(rgb) * (1 + 2 * WIDEN) - WIDEN,
-            F.softplus(total[..., 0]),
+            F.softplus(raw),
             total[..., 4:],
         )
 
 
-def _spread(h: Tensor, heads: list[nn.Module], *, channels: int) -> Tensor:
-    """Apply [sigma, rgb?, features?] heads in one product; missing rgb columns are zero. h [N, P, H] -> [N, P, channels]."""
-    weights = [head.weight for head in heads]
-    biases = [head.bias for head in heads]
-    if sum(len(w) for w in weights) < channels:  # the colour head of the last layer sits on the colour layer
+def _spread(h: Tensor, heads: list[nn.Linear], *, channels: int) -> Tensor:
+    """Heads [sigma, rgb?, features?] of h [N, P, H] in one product -> [N, P, channels]; a missing rgb is zero."""
+    weights: list[Tensor] = [head.weight for head in heads]
+    biases: list[Tensor] = [head.bias for head in heads]
+    if sum(len(w) for w in weights) < channels:
         weights.insert(1, weights[0].new_zeros(3, h.shape[-1]))
         biases.insert(1, biases[0].new_zeros(3))
     return F.linear(h, torch.cat(weights), torch.cat(biases))

@@ -22,7 +22,7 @@ SLOPE = 10.0  # field units per box half-width: the published output weight make
 
 @dataclass(frozen=True)
 class ManifoldsConfig:
-    """Number, place and kind of the surfaces. Lengths in world units; `centre` in units of `box` (facts: GRAM, FFHQ)."""
+    """Number, place and kind of the surfaces. Lengths in world units; `centre` in units of `box`. Defaults: FFHQ."""
 
     predictor: Literal["mlp", "spheres"] = "mlp"
     hidden: int = 128
@@ -71,10 +71,17 @@ class MlpPredictor(nn.Module):
             x = points.float() * (1 / self.config.box) - points.new_tensor(self.config.centre)
             return self.output_layer(self.network(x))[..., 0]
 
-    def hits(self, rays: Rays) -> Hits:
-        """First crossings of every level along rays, found among `samples` points (linear root). Differentiable."""
+    def hits(self, rays: Rays, *, beyond: float = 0.0) -> Hits:
+        """First crossings of every level along rays, found among `samples` points (linear root). Differentiable.
+
+        beyond: search this much further than `far`, at the same spacing (world units).
+        """
         c = self.config
-        positions = torch.linspace(c.near, c.far, c.samples, device=rays.origins.device, dtype=rays.origins.dtype)
+        extra = round(beyond * (c.samples - 1) / (c.far - c.near))
+        step = (c.far - c.near) / (c.samples - 1)
+        positions = torch.linspace(
+            c.near, c.far + extra * step, c.samples + extra, device=rays.origins.device, dtype=rays.origins.dtype
+        )
         values = self._sample(rays, positions)
         distance, valid = first_crossings(values, positions, c.levels(like=positions))
         return Hits(rays.at(distance), distance, valid)

@@ -104,9 +104,7 @@ class MapSuperResolution(nn.Module):
         self.trunk = nn.Sequential(*(Rrdb(c.width, c.growth) for _ in range(c.blocks)))
         self.trunk_conv = nn.Conv2d(c.width, c.width, 3, padding=1)
         ins = [c.width, *c.up_channels[:-1]]
-        self.upconvs = nn.ModuleList(
-            ModulatedConv(i, 4 * o, 3) for i, o in zip(ins, c.up_channels, strict=True)
-        )
+        self.upconvs = nn.ModuleList(ModulatedConv(i, 4 * o, 3) for i, o in zip(ins, c.up_channels, strict=True))
         last = c.up_channels[-1]
         self.hr_conv = ModulatedConv(last, last, 3)
         self.conv_last = ModulatedConv(last, 4, 1)

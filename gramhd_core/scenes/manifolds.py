@@ -1,6 +1,7 @@
 """RadianceManifolds: the scene this project is about, and FieldManifolds, its un-baked form.
 
-N identities, K cameras, R rays, L level sets, M = map side. Maps are stored with y ascending (row 0 is y = -half_width).
+N identities, K cameras, R rays, L level sets, M = map side. Maps are stored with y ascending
+(row 0 is y = -half_width).
 Colours inside a scene are in about [0, 1]; a Rendering is in [-1, 1].
 """
 
@@ -21,14 +22,14 @@ from gramhd_core.geometry.rays import PixelSampling, Rays, camera_rays
 from gramhd_core.scenes.scene import Rendering
 from gramhd_core.scenes.surfaces import Surfaces
 
-FADE = 0.05  # width of the soft map border, fraction of half_width
+FADE = 0.1  # width of the soft map border, fraction of half_width
 CHUNK_RAYS = 1 << 16  # rays rendered at once when no gradient is recorded
 FAR_DELTA = 1e10  # published thickness of whatever comes last along a ray
 
 
 @dataclass(frozen=True)
 class RenderConvention:
-    """How pictures are taken. Defaults: new trainings; the published side of each switch is set by `compatible()` of a config."""
+    """How pictures are taken. Defaults: new trainings; `compatible()` of a config sets the published side."""
 
     pixel_sampling: PixelSampling = "area"
     hits: Literal["full", "upsampled"] = "full"  # per pixel, or at `hit_size` and interpolated
@@ -36,7 +37,6 @@ class RenderConvention:
     edge: Literal["fade", "cut"] = "fade"  # alpha at the border of a map
     depth: Literal["mean", "sum"] = "mean"  # sum(w d) / sum(w), or sum(w d)
     opaque_background: bool = True  # False: 1 - exp(-1e10 sigma), and the last layer along a ray is opaque too
-
 
 
 class Layer(NamedTuple):
@@ -49,7 +49,7 @@ class Layer(NamedTuple):
 class View(NamedTuple):
     """The geometry of a picture, before any colour.
 
-    origins [N, R, 3]; hits of L level sets; backdrop [N, R, 3] points on the background plane and their distance [N, R].
+    origins [N, R, 3]; hits of L level sets; backdrop [N, R, 3] on the background plane, its distance [N, R].
     """
 
     origins: Tensor
@@ -93,7 +93,7 @@ def upsample_view(view: View, camera: Camera, *, size: int) -> View:
 def look(view: View, layer: Callable[[int], Layer], backdrop: Tensor) -> FrontToBack:
     """Composite L layers over an opaque backdrop colour [N, R, 3].
 
-    `layer(l)` is asked for one level at a time, so memory is one layer's. Layers behind the background plane are hidden.
+    `layer(l)` is asked for one level at a time, so memory is one layer's. Layers behind the backdrop are hidden.
     Rays along which levels are out of order (a predictor that is not monotone) make all layers be held and sorted.
     """
     hits = view.hits

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from gramhd_core.geometry.level_sets import Hits, plane_distance
 from gramhd_core.geometry.rays import Rays, orthographic_rays
+from gramhd_core.networks.predictors import MlpPredictor
+
+BEHIND = 0.06  # how far behind the slab surfaces are still followed, world units
 
 
 class Surfaces(Protocol):
@@ -28,8 +31,8 @@ class Surfaces(Protocol):
 class HeightFields(NamedTuple):
     """z_l(x, y) of every level set on a regular grid (end points included) over |x|, |y| <= half_width.
 
-    tables [L, 3, G, G]: world z, dz/dx, dz/dy; row index along +y. Where a level set leaves the slab |z| <= slab the
-    height is continued at -slab, which the background plane hides.
+    tables [L, 3, G, G]: world z, dz/dx, dz/dy; row index along +y. Valid hits lie in the slab
+    |z| <= slab.
     """
 
     tables: Tensor
@@ -48,9 +51,7 @@ class HeightFields(NamedTuple):
         inside = points[..., :2].abs().amax(dim=-1) <= self.half_width
         valid = inside & (points[..., 2] > -self.slab) & (points[..., 2] <= self.slab)
         end = plane_distance(rays, -self.slab)
-        return Hits(
-            torch.where(valid[..., None], points, rays.at(end)), torch.where(valid, distance, end), valid
-        )
+        return Hits(torch.where(valid[..., None], points, rays.at(end)), torch.where(valid, distance, end), valid)
 
     def _newton(self, rays: Rays, distance: Tensor) -> Tensor:
         points = rays.at(distance)
@@ -62,11 +63,15 @@ class HeightFields(NamedTuple):
         return distance - (points[..., 2] - z) / rate.clamp_max(-0.25)
 
 
-def tabulate(surfaces: Surfaces, *, half_width: float, size: int, slab: float, like: Tensor) -> HeightFields:
-    """Height fields of any surfaces, by hitting them with orthographic rays (no gradients)."""
+def tabulate(predictor: MlpPredictor, *, half_width: float, size: int, like: Tensor) -> HeightFields:
+    """Height fields of a predictor's level sets, found along -z as gridding does (no gradients).
+
+    The search goes on behind the slab, so that surfaces leave it without a kink.
+    """
+    slab = predictor.config.box
     with torch.no_grad():
         rays = orthographic_rays(size, half_width, sampling="endpoints", like=like)
-        points = surfaces.hits(rays).points  # invalid ones end at the back of the search range
+        points = predictor.hits(rays, beyond=BEHIND).points
         z = points[0, :, :, 2].T.reshape(-1, size, size)
         slope_y, slope_x = torch.gradient(z, spacing=2 * half_width / (size - 1), dim=(1, 2))
     return HeightFields(torch.stack([z, slope_x, slope_y], dim=1).contiguous(), half_width, slab)

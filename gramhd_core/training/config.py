@@ -35,7 +35,9 @@ class TrainConfig:
     patch_weight: float = 0.0
     consistency_weight: float = 0.0
     consistency_maps: bool = True  # the consistency loss also compares maps (published); False: only the image
-    fresh_fakes: bool = True  # the generator's step draws new latents (published); False: it reuses the fakes D just saw
+    fresh_fakes: bool = (
+        True  # the generator's step draws new latents (published); False: it reuses the fakes D just saw
+    )
     ema: float = 0.999
     mirror: bool = True
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+N = TypeVar("N", bound=nn.Module)
 
-class Ema:
+
+class Ema(Generic[N]):
     """average <- decay average + (1 - decay) weights, decay warmed up as min(decay, (1 + n) / (10 + n))."""
 
-    def __init__(self, network: nn.Module, *, decay: float):
+    def __init__(self, network: N, *, decay: float):
         self.decay = decay
         self.updates = 0
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self, network: N) -> None:
         """Take one step towards `network`."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))

@@ -19,7 +19,7 @@ from gramhd_core.training.config import TrainConfig
 
 
 class Fakes(NamedTuple):
-    """image [B, 3, S, S]; angles [B, 2]; extra: named losses of the generator itself, already weighted (may be empty)."""
+    """image [B, 3, S, S]; angles [B, 2]; extra: the generator's own losses by name, already weighted."""
 
     image: Tensor
     angles: Tensor
@@ -46,9 +46,11 @@ Draw = Callable[[int], Fakes]  # number of images -> fakes, with a graph if grad
 
 
 class GanStep:
-    """The published recipe: D on fresh fakes and reals, then G against the updated D (GRAM sec. 3.4; GRAM-HD sec. 3.4)."""
+    """The published recipe: D on fresh fakes and reals, then G against the updated D (GRAM, GRAM-HD sec. 3.4)."""
 
-    def __init__(self, config: TrainConfig, discriminator: Discriminator, g: Side, d: Side, scaler: torch.amp.GradScaler):
+    def __init__(
+        self, config: TrainConfig, discriminator: Discriminator, g: Side, d: Side, scaler: torch.amp.GradScaler
+    ):
         self.config, self.discriminator, self.g, self.d, self.scaler = config, discriminator, g, d, scaler
         self.device_type = next(discriminator.parameters()).device.type
 

@@ -25,6 +25,8 @@ from gramhd_core.checkpoints.training_state import load_state, save_state
 from gramhd_core.data.dataset import BatchStream, DatasetReader
 from gramhd_core.errors import BadCheckpoint, BadConfig, BadDataset
 from gramhd_core.files import write_text
+from gramhd_core.generators.gram import Gram
+from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.networks.discriminators import Discriminator
 from gramhd_core.outputs.images import rgb8, save_png, sheet
@@ -41,17 +43,17 @@ BETAS = (0.0, 0.9)
 
 @dataclass
 class Recipe:
-    """What one stage adds to the loop. `draw(z [B, z_dim], camera of B) -> Fakes` with the generator's weights as they are."""
+    """What one stage adds to the loop. `draw(z [B, z_dim], camera of B) -> Fakes`, by the live weights."""
 
     config: RunConfig
-    generator: nn.Module
+    generator: Gram | GramHd
     trainable: list[nn.Parameter]
     draw: Callable[[Tensor, Camera], Fakes]
     parent: dict[str, Any]  # provenance of the checkpoint this stage starts from; may be empty
 
 
 def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progress | None = None) -> Path:
-    """Train until `train.images` real images were shown (or time is up), resuming what `out` holds. Returns the newest checkpoint."""
+    """Train until `train.images` reals were shown or time is up; goes on with `out`. Returns the last checkpoint."""
     c = recipe.config.train
     reader = DatasetReader(data, size=recipe.generator.image_size, mirror=c.mirror)
     _claim(out, recipe.config)
@@ -82,9 +84,9 @@ class Run:
     def __init__(self, recipe: Recipe, reader: DatasetReader, out: Path, *, device: str):
         self.recipe, self.reader, self.out, self.device = recipe, reader, out, torch.device(device)
         c = recipe.config.train
-        torch.manual_seed(c.seed)  # weights of the discriminator; nothing else draws from the global state
         self.generator = recipe.generator.to(self.device)
-        self.discriminator = Discriminator(recipe.config.discriminator).to(self.device)
+        with initialised_from(c.seed + 1):
+            self.discriminator = Discriminator(recipe.config.discriminator).to(self.device)
         self.ema = Ema(self.generator, decay=c.ema)
         self.rng = torch.Generator().manual_seed(c.seed)
         self.stream = BatchStream(reader, batch=c.batch, seed=c.seed, workers=c.workers)
@@ -124,7 +126,7 @@ class Run:
         return folder / f"step{step:08d}.safetensors", folder / f"step{step:08d}.state.safetensors"
 
     def save(self) -> Path:
-        """Write state and model of this step (in this order: a model file promises that its state exists); drop old ones."""
+        """Write state, then model (a model file promises that its state exists); drop old ones."""
         model, state = self._files(self.step)
         if model.exists():
             return model
@@ -231,6 +233,14 @@ class Run:
                 yield log
             finally:
                 board.close()
+
+
+@contextlib.contextmanager
+def initialised_from(seed: int) -> Iterator[None]:
+    """New layers made inside draw their weights from `seed`; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

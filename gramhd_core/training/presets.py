@@ -1,6 +1,6 @@
 """Presets: one generator, one discriminator and one schedule per name, published ones with their scores.
 
-Sources: "paper" is GRAM-HD (ICCV 2023), tables 1 and 2; schedules are those of its reference configs; see docs/papers.md.
+Sources: "paper" is GRAM-HD (ICCV 2023), tables 1 and 2; schedules: its reference configs (docs/papers.md).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _published_lr(name: str) -> RunConfig:
     return RunConfig(name, "lr", PUBLISHED[name], DiscriminatorConfig(64), train, {"source": SOURCE})
 
 
-# ---- small ones -------------------------------------------------------------------------------------------------------
+# ---- small ones ----
 
 _TINY_LOW = GramConfig(
     image_size=16,

@@ -17,7 +17,7 @@ from gramhd_core.progress import Progress
 from gramhd_core.training import losses
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
-from gramhd_core.training.loop import Recipe, train
+from gramhd_core.training.loop import Recipe, initialised_from, train
 
 HEADS = "field.output_feature"  # new in stage 2: not in a stage-1 checkpoint
 
@@ -37,7 +37,8 @@ def train_hr(
 
 def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
     """Frozen low-resolution part from `lr_checkpoint`, new super-resolution networks, and how they make fakes."""
-    assert isinstance(config.generator, GramHdConfig)
+    numbers = config.generator
+    assert isinstance(numbers, GramHdConfig)
     parent = Checkpoint.load(find_checkpoint(lr_checkpoint))
     if parent.family != "gram":
         raise BadCheckpoint(
@@ -45,8 +46,8 @@ def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
             expected="stage 2 starts from a stage-1 (gram) checkpoint",
             remedy="give the run folder of gramhd train-lr to --lr-ckpt",
         )
-    torch.manual_seed(config.train.seed)
-    generator = GramHd(config.generator)
+    with initialised_from(config.train.seed):
+        generator = GramHd(numbers)
     _adopt(generator, parent, where=str(lr_checkpoint))
     trainable = generator.trainable()
     for name, p in generator.named_parameters():
@@ -56,8 +57,8 @@ def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
     def extra(latent: Latent, camera: Camera, high: Tensor, made) -> dict[str, Tensor]:
         """GRAM-HD eq. 7: the HR picture and maps, made small, are those of stage 1."""
         with torch.no_grad():
-            low = generator.low_scene(latent, locked=config.generator.low.field.view_dependence != "camera")
-            small = low.render(camera.with_size(config.generator.low.image_size)).rgb
+            low = generator.low_scene(latent, locked=numbers.low.field.view_dependence != "camera")
+            small = low.render(camera.with_size(numbers.low.image_size)).rgb
         parts = {"consistency": t.consistency_weight * losses.consistency(high, small)}
         if t.consistency_maps:
             high_maps = torch.cat([made.scene.maps, _as_map(made.scene.background)], dim=1).flatten(0, 1)
@@ -67,7 +68,7 @@ def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
 
     def draw(z: Tensor, camera: Camera) -> Fakes:
         latent = generator.latent(z)
-        view_from = camera if config.generator.low.field.view_dependence == "camera" else None
+        view_from = camera if numbers.low.field.view_dependence == "camera" else None
         made = generator.high_resolution(latent, view_from=view_from)
         image = made.scene.render(camera).rgb
         wanted = torch.is_grad_enabled() and t.consistency_weight > 0
@@ -79,7 +80,7 @@ def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
 
 
 def _adopt(generator: GramHd, parent: Checkpoint, *, where: str) -> None:
-    """Copy stage 1's weights into `generator.low`; feature heads stay as initialised. BadCheckpoint if they do not fit."""
+    """Copy stage 1's weights into `generator.low`; feature heads stay new. BadCheckpoint if they do not fit."""
     wanted = {name: t for name, t in generator.low.state_dict().items() if not name.startswith(HEADS)}
     given = {name: t for name, t in parent.weights.items() if not name.startswith(HEADS)}
     check_fit(wanted, given, where=f"the LR checkpoint {where}")
@@ -92,7 +93,7 @@ def _adopt(generator: GramHd, parent: Checkpoint, *, where: str) -> None:
             remedy="choose the HR preset that belongs to the LR preset, or override its low.* fields",
         )
     generator.low.load_state_dict(given, strict=False)
-    generator.cache_geometry()
+    generator.forget_geometry()
 
 
 def _as_map(background: Tensor) -> Tensor:

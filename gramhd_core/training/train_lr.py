@@ -7,26 +7,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gramhd_core.geometry.camera import Camera
 from gramhd_core.generators.gram import Gram, GramConfig
+from gramhd_core.geometry.camera import Camera
 from gramhd_core.progress import Progress
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
-from gramhd_core.training.loop import Recipe, train
+from gramhd_core.training.loop import Recipe, initialised_from, train
 
 
 def train_lr(
     data: Path, out: Path, *, config: RunConfig, device: str = "cpu", progress: Progress | None = None
 ) -> Path:
-    """Train (or go on training) stage 1 on the data set `data` in the run folder `out`. Returns the newest checkpoint."""
+    """Train (or go on training) stage 1 on `data` in the run folder `out`. Returns the newest checkpoint."""
     return train(recipe_lr(config), data, out, device=device, progress=progress)
 
 
 def recipe_lr(config: RunConfig) -> Recipe:
     """Networks initialised from `train.seed`, and how they make fakes."""
     assert isinstance(config.generator, GramConfig)
-    torch.manual_seed(config.train.seed)
-    generator = Gram(config.generator)
+    with initialised_from(config.train.seed):
+        generator = Gram(config.generator)
 
     def draw(z: Tensor, camera: Camera) -> Fakes:
         picture = generator.field_scene(generator.latent(z)).render(camera)
