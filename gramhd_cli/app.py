@@ -84,6 +84,11 @@ for _name, _command in COMMANDS.items():
     app.command(_name, help=_command.summary, rich_help_panel=_command.panel)(_listed)
 
 
+def app_command() -> Any:
+    """The whole program as one object, for its reference page."""
+    return get_command(app)
+
+
 def load_command(name: str) -> Any:
     """Import one command of the table and build it."""
     module, _, function = COMMANDS[name].function.partition(":")

@@ -27,7 +27,7 @@ def import_weights(
 
     Examples:
       gramhd import ffhq256.pt --config gramhd256-ffhq --out ffhq256.safetensors
-      gramhd import g.pth --ema ema.pth --config gram64-ffhq --out gram.safetensors
+      gramhd import g.pth --ema ema.pth --config gram64-ffhq --out g.safetensors
     """
     from gramhd_core.checkpoints.importers import import_official
 

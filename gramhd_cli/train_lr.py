@@ -51,7 +51,7 @@ def train_lr(
 
     Examples:
       gramhd train-lr --data heads --out runs/lr
-      gramhd train-lr --data heads --out runs/lr --images 20000 --set train.batch=16
+      gramhd train-lr --data heads --out lr --images 9000 --set train.batch=16
       gramhd train-lr --data ffhq64.zip --out runs/ffhq --preset gram64-ffhq
       gramhd train-lr --preset gram64-ffhq --show-config
     """

@@ -23,7 +23,7 @@ if importlib.util.find_spec("hypothesis"):
 
 @pytest.fixture
 def gramhd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`gramhd("train-lr", "--help", ENV="value")`: the program in its own process, in an empty folder, without colours."""
+    """`gramhd("train-lr", "--help", ENV="value")`: the program in its own process, in an empty folder."""
 
     def run(*arguments: str, code: str = PROGRAM, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("_GRAMHD", "GRAMHD"))}
