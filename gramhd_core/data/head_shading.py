@@ -12,41 +12,24 @@ import math
 import numpy as np
 from numba import njit
 
+from gramhd_core.data.head_identity import BROW_INNER, BROW_LENGTH, BROW_Y, MOUTH_Y, HeadIdentity
 from gramhd_core.data.head_shapes import BACKGROUND, EYE, GLASSES, HAIR, LASH, SHIRT
 
+_COLOURS = ("skin", "hair", "brow", "lips", "iris", "shirt", "glasses", "background")
+_VECTORS = ("light", "eye")  # direction to the lamp; centre of the eyeball at x > 0
+_BROW = ("brow_y", "brow_inner", "brow_length", "brow_thickness", "brow_arch", "brow_tilt")
+_MOUTH = ("mouth_y", "mouth_half_width", "smile", "lip_upper", "lip_lower", "mouth_open")
+_FACE = ("iris_radius", "nose_tip_y", "nose_half_width", "blush")  # iris: radians seen from the eyeball's centre
+# Strength of the beard and half width of it below the mouth; hair painted on the scalp down to the hairline (buzz cut).
+_SHORT_HAIR = ("beard", "beard_width", "stubble", "hairline")
+_REST = (
+    "key",
+    "gradient",
+    "stripes",
+)  # strength of the lamp; background's brightening per u of height; shirt's contrast
 PAINT = np.dtype(
-    [
-        (name, "f8", (3,))
-        for name in ("skin", "hair", "brow", "lips", "iris", "shirt", "glasses", "background", "light", "eye")
-    ]
-    + [
-        (name, "f8")
-        for name in (
-            "key",  # strength of the lamp
-            "gradient",  # brightening of the background per u of height
-            "iris_radius",  # radians seen from the eyeball's centre
-            "brow_y",
-            "brow_inner",
-            "brow_length",
-            "brow_thickness",
-            "brow_arch",
-            "brow_tilt",
-            "mouth_y",
-            "mouth_half_width",
-            "smile",
-            "lip_upper",
-            "lip_lower",
-            "mouth_open",
-            "nose_tip_y",
-            "nose_half_width",
-            "blush",
-            "beard",  # 0 none .. 1 full
-            "beard_width",  # half width of the part below the mouth; large for a full beard
-            "stubble",  # hair painted on the scalp (buzz cut), 0 .. 1
-            "hairline",
-            "stripes",  # contrast of the stripes on the shirt
-        )
-    ],
+    [(name, "f8", (3,)) for name in (*_COLOURS, *_VECTORS)]
+    + [(name, "f8") for name in (*_BROW, *_MOUTH, *_FACE, *_SHORT_HAIR, *_REST)],
     align=True,
 )
 
@@ -87,9 +70,10 @@ def _paint_skin(h, x, y, z, colour):
     colour[0] *= 1.0 + 0.06 * h.blush * cheek
     colour[1] *= 1.0 - 0.16 * h.blush * cheek
     colour[2] *= 1.0 - 0.14 * h.blush * cheek
-    if h.beard > 0.0 and z > -0.5 and y > h.mouth_y - 4.6:
+    if h.beard > 0.0 and z > -0.5:
         line = h.mouth_y + (0.95 - 0.9 * _step(2.2, 0.6, ax) + 1.6 * max(ax - 2.9, 0.0))
         beard = _step(-line, 0.25, -y) * _step(-h.beard_width, 0.3, -ax)
+        beard *= _step(1.2 - 0.9 * (y + 6.5), 0.4, z + 2.0 * max(y + 6.5, 0.0))  # not on the neck
         _mix(colour, h.hair, h.beard * beard)
     if z < 2.0:
         return
@@ -136,7 +120,11 @@ def _paint_eye(h, x, y, z, colour):
     _mix(colour, h.iris, iris)
     _scale(colour, 1.0 - 0.55 * iris * _step(h.iris_radius * 0.85, 0.06, angle))
     _scale(colour, 1.0 - 0.95 * _step(-0.45 * h.iris_radius, 0.04, -angle))
-    glint = _step(-0.16, 0.05, -math.sqrt((x - math.copysign(h.eye[0], x) - 0.2) ** 2 + (dy - 0.22) ** 2))
+    glint = _step(
+        -0.16,
+        0.05,
+        -math.sqrt((x - math.copysign(h.eye[0], x) - math.copysign(0.2, h.light[0])) ** 2 + (dy - 0.22) ** 2),
+    )
     for i in range(3):
         colour[i] += 0.9 * glint * (1.0 - colour[i])
 
@@ -145,7 +133,7 @@ def _paint_eye(h, x, y, z, colour):
 def _albedo(h, part, x, y, z, colour):
     if part == HAIR:
         colour[:] = h.hair
-        around = math.atan2(x, z + 1.0)
+        around = math.atan2(abs(x), z + 1.0)
         strand = math.sin(29.0 * around + 1.5 * math.sin(0.6 * y)) + math.sin(
             47.0 * around + 2.0 * math.sin(0.9 * y + 1.0)
         )
@@ -176,7 +164,7 @@ def _lit(h, p, surface, colour):
     nx, ny, nz, openness = surface[1], surface[2], surface[3], surface[4]
     lamp = max((nx * h.light[0] + ny * h.light[1] + nz * h.light[2] + 0.25) / 1.25, 0.0)
     sky = 0.75 + 0.25 * ny
-    power = (1.15 - h.key) * sky * (0.3 + 0.7 * openness) + h.key * 1.25 * lamp * (0.35 + 0.65 * openness)
+    power = (1.05 - h.key) * sky * (0.3 + 0.7 * openness) + h.key * 1.25 * lamp * (0.35 + 0.65 * openness)
     if part == EYE:
         power = 0.35 + 0.65 * power
     sheen = 0.0
@@ -203,3 +191,47 @@ def shade(h, points, surfaces, image):
                         total[k] += min(max(colour[k], 0.0), 1.0)
             for k in range(3):
                 image[row, column, k] = np.uint8(255.0 * total[k] / (n * n) + 0.5)
+
+
+def paint_of(h: HeadIdentity, shape: np.record) -> np.record:
+    """The numbers of the painter."""
+    p = np.zeros((), PAINT)
+    skin = np.array(h.skin)
+    p["skin"], p["hair"], p["iris"], p["shirt"], p["glasses"], p["background"] = (
+        h.skin,
+        h.hair,
+        h.iris,
+        h.shirt,
+        h.glasses_colour,
+        h.background,
+    )
+    p["brow"] = 0.5 * np.minimum(np.array(h.hair), 0.5) + 0.2 * skin * np.array([0.7, 0.55, 0.45])
+    rose = np.array([0.70, 0.18, 0.22])
+    p["lips"] = skin * np.array([0.82, 0.50, 0.50]) * (1 - 0.45 * h.lip_red) + 0.45 * h.lip_red * rose * (
+        0.5 + 0.5 * skin.mean()
+    )
+    p["light"] = (
+        math.sin(h.light_yaw) * math.cos(h.light_pitch),
+        math.sin(h.light_pitch),
+        math.cos(h.light_yaw) * math.cos(h.light_pitch),
+    )
+    p["key"], p["gradient"] = h.light_key, h.background_gradient
+    p["eye"], p["iris_radius"] = shape["eye"], h.iris_size
+    p["brow_y"], p["brow_inner"], p["brow_length"] = BROW_Y + h.brow_y, BROW_INNER, BROW_LENGTH * h.head_width
+    p["brow_thickness"], p["brow_arch"], p["brow_tilt"] = h.brow_thickness, h.brow_arch, h.brow_tilt
+    p["mouth_y"], p["mouth_half_width"], p["smile"], p["mouth_open"] = (
+        MOUTH_Y,
+        h.mouth_width,
+        h.smile,
+        max(h.mouth_open, 0),
+    )
+    p["lip_upper"], p["lip_lower"] = h.lip_upper, h.lip_lower
+    p["nose_tip_y"], p["nose_half_width"], p["blush"] = -2.1 - h.nose_length, h.nose_width, h.blush
+    p["beard"], p["beard_width"], p["stubble"], p["hairline"], p["stripes"] = (
+        h.beard,
+        h.beard_width,
+        h.stubble,
+        h.hairline,
+        h.stripes,
+    )
+    return p.reshape(1)[0]

@@ -1,10 +1,10 @@
 """Where the surface of a procedural head is: a signed distance function, the rays that meet it, and what they met.
 
 Everything here is compiled (numba) and knows nothing of colour. Lengths are in u = 0.0105 world units, axes are the
-world's (x right, y up, face towards +z). A *blob* is an ellipsoid sheared along z, one row of 10 numbers: centre x, y, z;
-1 / radii x, y, z; shear dz/dy; width k of the smooth union with the rows before it, and 0.25 / k; how far from its
-centre it can matter. Blobs are mirrored in x. The background is the plane z = BACKGROUND_Z. This file calls no compiled code of another file,
-because numba's cache on disk notices changes of one file only.
+world's (x right, y up, face towards +z). A *blob* is an ellipsoid sheared along z, one row of 10 numbers: centre x, y,
+z; 1 / radii x, y, z; shear dz/dy; width k of the smooth union with the rows before it, and 0.25 / k; how far from its
+centre it can matter. Blobs are mirrored in x. The background is the plane z = BACKGROUND_Z. This file calls no compiled
+code of another file, because numba's cache on disk notices changes of one file only.
 """
 
 from __future__ import annotations
@@ -21,41 +21,20 @@ FAR = 160.0  # u, beyond everything a camera on its orbit may meet
 HEAD_ROWS, FACE_ROWS, HAIR_ROWS, SHIRT_ROWS, SOCKET_ROW = (0, 8), (8, 17), (17, 22), (22, 24), 24
 BACKGROUND, SKIN, LASH, EYE, HAIR, SHIRT, GLASSES = range(7)  # parts
 
+# Half extents of the opening between the lids above and below the line between its corners, and that line's slope.
+_EYE = ("eye_radius", "eye_half_width", "eye_upper", "eye_lower", "eye_tilt")
+# The window that is cut out for the face: y of its top, half width, how far below its top it has that width, slope of
+# the top, smallest z. Hair ends below y = rim + rim_slope * z and above crown_cut. Curls: amplitude u, radians per u.
+_WINDOW = ("hairline", "window_width", "window_round", "window_slope", "window_back")
+_HAIR = ("hair_on", *_WINDOW, "rim", "rim_slope", "crown_cut", "curl", "curl_frequency")
+_REST = ("glasses_on", "glasses_radius", "glasses_square", "neckline", "collar_slope")  # neckline: y at x = 0
 SHAPE = np.dtype(
-    [
-        ("blobs", "f8", (SOCKET_ROW + 1, 10)),
-        ("face_ball", "f8", (4,)),  # outside of this ball (centre, radius) the face rows do not matter
-        ("eye", "f8", (3,)),  # centre of the right eyeball (x > 0)
-        ("eye_radius", "f8"),
-        ("eye_half_width", "f8"),
-        ("eye_upper", "f8"),  # height of the opening above and below the line between its corners
-        ("eye_lower", "f8"),
-        ("eye_tilt", "f8"),  # outer corner up, slope
-        ("hair_on", "f8"),
-        ("hairline", "f8"),  # y of the top of the face window, its half width, its slope, and how far back it goes
-        ("window_width", "f8"),
-        ("window_round", "f8"),
-        ("window_slope", "f8"),
-        ("window_back", "f8"),
-        ("rim", "f8"),  # hair ends below y = rim + rim_slope * z
-        ("rim_slope", "f8"),
-        ("crown_cut", "f8"),  # hair ends above this y (bald crown)
-        ("curl", "f8"),  # amplitude and frequency of the curls
-        ("curl_frequency", "f8"),
-        ("glasses_on", "f8"),
-        ("glasses_radius", "f8"),
-        ("glasses_square", "f8"),
-        ("neckline", "f8"),  # y of the lowest bare skin at x = 0 and slope of the collar
-        ("collar_slope", "f8"),
-    ],
+    [("blobs", "f8", (SOCKET_ROW + 1, 10)), ("face_ball", "f8", (4,)), ("eye", "f8", (3,))]
+    + [(name, "f8") for name in (*_EYE, *_HAIR, *_REST)],
     align=True,
 )
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _smooth_min(a, b, k):
-    h = max(k - abs(a - b), 0.0)
-    return min(a, b) - h * h * (0.25 / k)
+"""The numbers of one head. face_ball: centre and radius of a ball outside of which the face rows do not matter;
+eye: centre of the eyeball at x > 0."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -76,10 +55,10 @@ def _blob(s, i, x, y, z):
 
 
 @njit(cache=True, nogil=True)
-def _blobs(s, first, last, x, y, z, d, bound):
+def _blobs(s, rows, x, y, z, d, bound):
     """Smooth union of d and some rows. Rows too far away to matter are skipped, and so are those that could not come
     nearer than `bound`: a result above `bound` only says that."""
-    for i in range(first, last):
+    for i in range(rows[0], rows[1]):
         dx, dy, dz = x - s.blobs[i, 0], y - s.blobs[i, 1], z - s.blobs[i, 2]
         reach = s.blobs[i, 9] + min(d, bound)
         if reach > 0.0 and dx * dx + dy * dy + dz * dz < reach * reach:
@@ -106,15 +85,15 @@ def _eye(s, x, y, z):
 
 @njit(cache=True, nogil=True)
 def _skin(s, x, y, z, bound):
-    d = _blobs(s, HEAD_ROWS[0], HEAD_ROWS[1], x, y, z, 1e3, bound)
+    d = _blobs(s, HEAD_ROWS, x, y, z, 1e3, bound)
     dx, dy, dz = x - s.face_ball[0], y - s.face_ball[1], z - s.face_ball[2]
     reach = s.face_ball[3] + min(d, bound)
     if reach > 0.0 and dx * dx + dy * dy + dz * dz < reach * reach:
-        d = _blobs(s, FACE_ROWS[0], FACE_ROWS[1], x, y, z, d, bound)
+        d = _blobs(s, FACE_ROWS, x, y, z, d, bound)
     r = _eye(s, x, y, z)
     if r < 1.6:
         d = _smooth_max(d, -_blob(s, SOCKET_ROW, x, y, z), 0.6)
-        d = _smooth_min(d, r - 0.13, 0.3)
+        d = -_smooth_max(-d, 0.13 - r, 0.3)
         d = max(d, -max(_eye_opening(s, x, y), r - 0.7))
     return d
 
@@ -122,7 +101,7 @@ def _skin(s, x, y, z, bound):
 @njit(cache=True, nogil=True)
 def _hair(s, x, y, z, bound):
     """Blobs, minus a window for the face (x, y under a fourth-power arch, in front of window_back), minus the rim."""
-    d = _blobs(s, HAIR_ROWS[0], HAIR_ROWS[1], abs(x), y, z, 1e3, bound + 0.3)
+    d = _blobs(s, HAIR_ROWS, abs(x), y, z, 1e3, bound + 0.3)
     if d > bound + 0.3:
         return d
     u = x / s.window_width
@@ -134,7 +113,9 @@ def _hair(s, x, y, z, bound):
     d = _smooth_max(d, y - s.crown_cut, 0.4)
     if s.curl > 0.0 and d < 1.0:
         f = s.curl_frequency
-        d = (d + s.curl * math.sin(f * x + math.sin(1.3 * y)) * math.sin(f * y) * math.sin(f * z + 0.7 * x)) * 0.7
+        d = (
+            d + s.curl * math.cos(f * x) * math.sin(f * y + math.sin(0.9 * z)) * math.sin(f * z + math.cos(1.3 * x))
+        ) * 0.7
     return d
 
 
@@ -142,7 +123,7 @@ def _hair(s, x, y, z, bound):
 def _shirt(s, x, y, z, bound):
     if y + 7.0 > bound:
         return 1e3
-    d = _blobs(s, SHIRT_ROWS[0], SHIRT_ROWS[1], x, y, z, 1e3, bound)
+    d = _blobs(s, SHIRT_ROWS, x, y, z, 1e3, bound)
     if d > bound:
         return d
     collar = y - s.neckline - s.collar_slope * x - 0.35 * min(-z, 2.0)
@@ -184,26 +165,6 @@ def _distance(s, x, y, z, bare):
 
 
 @njit(cache=True, nogil=True)
-def _part(s, x, y, z):
-    """Which part is nearest."""
-    ax = abs(x)
-    part, d = EYE, _eye(s, ax, y, z)
-    eye = d
-    other = _skin(s, ax, y, z, d)
-    if other < d:
-        above = y - s.eye[1] - s.eye_tilt * (ax - s.eye[0])
-        lash = eye < 0.8 and above > -0.1 and _eye_opening(s, ax, y) < 0.12
-        part, d = LASH if lash else SKIN, other
-    other = _shirt(s, ax, y, z, d)
-    if other < d:
-        part, d = SHIRT, other
-    other = _glasses(s, ax, y, z, d)
-    if other < d:
-        part, d = GLASSES, other
-    return HAIR if _hair(s, x, y, z, d) < d else part
-
-
-@njit(cache=True, nogil=True)
 def _part_distance(s, part, x, y, z):
     """Distance to one part, whose gradient is the normal."""
     if part == HAIR:
@@ -218,9 +179,23 @@ def _part_distance(s, part, x, y, z):
 
 
 @njit(cache=True, nogil=True)
+def _part(s, x, y, z):
+    """Which part is nearest; the skin along the edge of the upper lid is LASH."""
+    nearest, d = SKIN, 1e3
+    for part in (SKIN, EYE, SHIRT, GLASSES, HAIR):
+        other = _part_distance(s, part, x, y, z)
+        if other < d:
+            nearest, d = part, other
+    if nearest != SKIN or _eye(s, abs(x), y, z) > 0.8:
+        return nearest
+    above = y - s.eye[1] - s.eye_tilt * (abs(x) - s.eye[0])
+    return LASH if above > -0.1 and _eye_opening(s, abs(x), y) < 0.17 else SKIN
+
+
+@njit(cache=True, nogil=True)
 def _march(s, o, v, start, end, bare):
-    """Distance along the ray o + t v to the first surface, or `end`: sphere tracing, with secant strides near the end
-    (the distance to something convex is convex along a line, so they rarely overstep) that are taken back if they do."""
+    """Distance along the ray o + t v to the first surface, or `end`: sphere tracing, with secant strides near its end.
+    Along a line the distance to something convex is convex, so they rarely overstep; if they do they are taken back."""
     t, before, step = start, -1e3, 1.0
     for _ in range(96):
         if t >= end:
@@ -230,7 +205,7 @@ def _march(s, o, v, start, end, bare):
             t, before, step = t - step + before, -1e3, 1.0
             continue
         slope = (before - d) / step
-        stride = d / max(slope, 0.25) if 0.0 < slope and d < 0.2 else d
+        stride = d / max(slope, 0.25) if slope > 0.0 and d < 0.2 else d
         if d < 0.002 or (d < 0.02 and stride < 0.04 and before > 0.0):
             return t + stride
         t, before, step = t + stride, d, stride
@@ -246,14 +221,14 @@ def _march_cone(s, o, v, start, slope):
         if d < 1.8 * radius:
             return t
         t += d - radius
-        if t * v[2] + o[2] < BACKGROUND_Z or t > FAR:
+        if t > FAR or (v[2] < 0.0 and t * v[2] + o[2] < BACKGROUND_Z):
             return FAR
     return t
 
 
 @njit(cache=True, nogil=True)
 def _ray(camera, x, y, size, v):
-    """Unit direction v of the ray through pixel coordinates (x, y). camera [3, 5]: right, up, back, centre, tan(fov / 2)."""
+    """Unit direction v of the ray through pixel coordinates (x, y); `camera` as in `trace`."""
     a, b = (2.0 * x / size - 1.0) * camera[0, 4], (1.0 - 2.0 * y / size) * camera[0, 4]
     n = 1.0 / math.sqrt(1.0 + a * a + b * b)
     for i in range(3):
@@ -262,9 +237,8 @@ def _ray(camera, x, y, size, v):
 
 @njit(cache=True, nogil=True)
 def _plane(o, v):
-    """Distance along the ray to the background plane; infinity for rays that never meet it."""
-    t = (BACKGROUND_Z - o[2]) / v[2] if v[2] != 0.0 else math.inf
-    return t if t > 0.0 else math.inf
+    """Distance along the ray to the background plane, which is there only from its front; or infinity."""
+    return (BACKGROUND_Z - o[2]) / v[2] if v[2] < 0.0 and o[2] > BACKGROUND_Z else math.inf
 
 
 @njit(cache=True, nogil=True)
@@ -299,7 +273,7 @@ def _hit(s, o, v, start, p):
 
 @njit(cache=True, nogil=True)
 def _starts(s, camera, o, size, block, coarse, ratio):
-    """Safe distances to start from for every square of `block` pixels, found from those of squares `ratio` times as wide."""
+    """Safe distances to start from for squares of `block` pixels, found from those of squares `ratio` times as wide."""
     n, v = (size + block - 1) // block, np.empty(3)
     starts = np.empty((n, n))
     slope = 1.5 * block * camera[0, 4] / size
@@ -335,15 +309,17 @@ def _slide(s, o, v, p, surface, q):
 
 
 @njit(cache=True, nogil=True)
-def trace(s, camera, supersample, points, surfaces, distances, parts):
-    """Follows the ray of every pixel's centre and the supersample^2 rays of every pixel's colour; S pixels per side.
+def trace(s, camera, size, supersample):
+    """Follows the ray of each pixel's centre and the supersample^2 rays of each pixel's colour; R = size * supersample.
 
-    camera [3, 5]: right, up, back, centre (u), tan(fov / 2). Written: points [S * supersample, S * supersample, 3] and
-    surfaces [..., 5] (part, normal, openness) of the colour rays; distances [S, S] and parts [S, S] of the centre rays.
+    camera [3, 5]: right, up, back, centre (u), tan(fov / 2). Returns points [R, R, 3] and surfaces [R, R, 5] (part,
+    normal, openness) of the colour rays; distances (u) and parts, both [size, size], of the centre rays.
     Where a pixel and its neighbours show one smooth part, the colour rays slide along the tangent plane of the centre
     ray and share its normal and openness; elsewhere (and in images too coarse for that) they are followed one by one.
     """
-    size = len(distances)
+    rays = size * supersample
+    points, surfaces = np.empty((rays, rays, 3)), np.zeros((rays, rays, 5))
+    distances, parts = np.empty((size, size)), np.empty((size, size), np.int64)
     o, v = camera[:, 3].copy(), np.empty(3)
     pixel = 2.0 * camera[0, 4] / size * math.sqrt(o[0] ** 2 + o[1] ** 2 + o[2] ** 2)  # its width at the head, u
     starts = _starts(s, camera, o, size, 2, _starts(s, camera, o, size, 8, np.zeros((size, size)), 1), 4)
@@ -358,7 +334,7 @@ def trace(s, camera, supersample, points, surfaces, distances, parts):
         for column in range(size):
             p, part, start = middles[row, column], parts[row, column], starts[row // 2, column // 2]
             plain = pixel < 0.4 and _plain(parts, distances, row, column, 3.0 * pixel)
-            if part != BACKGROUND:
+            if part != BACKGROUND and rays > 0:
                 _surface(s, p, part, middle)
             for j in range(row * supersample, (row + 1) * supersample):
                 for i in range(column * supersample, (column + 1) * supersample):
@@ -370,6 +346,7 @@ def trace(s, camera, supersample, points, surfaces, distances, parts):
                     surface[0] = _hit(s, o, v, start if not (plain and part == BACKGROUND) else FAR, q)[1]
                     if surface[0] != BACKGROUND:
                         _surface(s, q, surface[0], surface)
+    return points, surfaces, distances, parts
 
 
 @njit(cache=True, nogil=True)
