@@ -37,7 +37,7 @@ def shape_of(h: HeadIdentity) -> np.record:
     head = [
         (0, 2.2 * t, -0.6, 5.1 * w, 5.7 * t, 5.9 * d, 0, 0.5),  # skull
         (0, -1.5, 0.6, 4.5 * w, 5.7 * t, 5.1 * d, 0, 1.0),
-        (0, 5.0 * t, 1.0, 3.6, 2.0, 3.9 * d, 0, 1.0),  # forehead
+        (0, 4.5 * t, 0.8, 3.4, 1.9, 3.9 * d, 0, 0.8),  # forehead
         (2.15 * jaw, -4.3 * t, 1.6, 1.9, 2.3, 2.6, 0.2, 2.0),
         (5.0 * w + h.ear_angle, -0.2, -0.7, 0.5, 1.6 * h.ear_size, 0.95 * h.ear_size, -0.2, 0.3),
         (4.95 * w, -0.4, -0.1, 0.6, 1.0, 0.6, 0, 0.4),  # where the ear begins
@@ -47,7 +47,7 @@ def shape_of(h: HeadIdentity) -> np.record:
     face = [
         (0, chin, 4.0, 1.6 * h.chin, 1.1, 1.2, 0, 1.2),
         (2.45 * w, -1.5, 3.4, 1.75 * h.cheeks, 1.6, 1.7 * h.cheeks, 0, 1.8),
-        (1.9 * w, 1.85, 4.2, 2.0, 0.6, 1.0 + h.brow_ridge, 0, 0.8),  # brow ridge
+        (1.6 * w, 1.85, 4.0, 1.9, 0.65, 1.1 + h.brow_ridge, 0, 1.4),  # brow ridge
         (0, -4.0, 4.2, 2.2, 1.9, 1.5, 0, 1.0),  # muzzle
         (
             0,
@@ -82,7 +82,7 @@ def shape_of(h: HeadIdentity) -> np.record:
         if drop
         else nothing,
         (0, 1.5 - drop / 2, -3.0, thick[0] - 0.4, 2.5 + drop / 2, 3.4, 0, 1.5) if drop else nothing,
-        (0, 8.6 * t, -3.4, h.bun, 0.9 * h.bun, h.bun, 0, 0.4) if h.bun else nothing,
+        (0, 7.8 * t, -3.8, h.bun, 0.9 * h.bun, h.bun, 0, 0.4) if h.bun else nothing,
         (0, 6.0 * t, 2.6, 3.6, 2.0 + 0.8 * h.hair_top, 2.6, 0, 1.0) if h.hair_top > 1.2 and not h.curl else nothing,
     ]
     shirt = [
@@ -115,7 +115,7 @@ def landmarks_of(h: HeadIdentity, shape: np.record) -> NDArray[np.float64]:
     frontal = _frontal_landmarks(h)  # x, y of landmarks 17..67: met by rays along -z
     angles = np.linspace(0.0, math.pi, 17)  # jaw: rays towards an axis inside the head, from ear to chin to ear
     outward = np.stack([-np.cos(angles), -np.sin(angles), np.zeros(17)], axis=1)
-    axis = np.stack([np.zeros(17), np.full(17, -1.2), 0.9 + 2.6 * np.sin(angles) ** 3], axis=1)
+    axis = np.stack([np.zeros(17), np.full(17, -1.2), 0.9 + 3.5 * np.sin(angles) ** 3], axis=1)
     origins = np.concatenate([axis + 14 * outward, np.column_stack([frontal, np.full(51, 12.0)])])
     targets = np.concatenate([axis, np.column_stack([frontal, np.zeros(51)])])
     distances = np.empty(68)

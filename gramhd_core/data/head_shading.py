@@ -207,7 +207,7 @@ def paint_of(h: HeadIdentity, shape: np.record) -> np.record:
     )
     p["brow"] = 0.5 * np.minimum(np.array(h.hair), 0.5) + 0.2 * skin * np.array([0.7, 0.55, 0.45])
     rose = np.array([0.70, 0.18, 0.22])
-    p["lips"] = skin * np.array([0.82, 0.50, 0.50]) * (1 - 0.45 * h.lip_red) + 0.45 * h.lip_red * rose * (
+    p["lips"] = skin * np.array([0.81, 0.53, 0.52]) * (1 - 0.4 * h.lip_red) + 0.4 * h.lip_red * rose * (
         0.5 + 0.5 * skin.mean()
     )
     p["light"] = (

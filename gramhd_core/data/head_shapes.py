@@ -112,10 +112,9 @@ def _hair(s, x, y, z, bound):
     d = _smooth_max(d, (s.rim + s.rim_slope * z - y) / math.sqrt(1.0 + s.rim_slope * s.rim_slope), 0.5)
     d = _smooth_max(d, y - s.crown_cut, 0.4)
     if s.curl > 0.0 and d < 1.0:
-        f = s.curl_frequency
-        d = (
-            d + s.curl * math.cos(f * x) * math.sin(f * y + math.sin(0.9 * z)) * math.sin(f * z + math.cos(1.3 * x))
-        ) * 0.7
+        f, w = s.curl_frequency, min((1.0 - d) / 0.7, 1.0)
+        curls = math.cos(f * x) * math.sin(f * y + math.sin(0.9 * z)) * math.sin(f * z + math.cos(1.3 * x))
+        d = (d + w * s.curl * curls) * (1.0 - 0.3 * w)
     return d
 
 
