@@ -1,4 +1,4 @@
-"""What tests share: the program in a fresh process, and property tests that find the same examples every time."""
+"""What tests share: small generators, the program in a fresh process, property tests that repeat themselves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from small import SMALL_HIGH, SMALL_LOW, thicken
+
+from gramhd_core.generators.gram import Gram
+from gramhd_core.generators.gram_hd import GramHd
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "from gramhd_cli.app import main; main()"
@@ -38,3 +43,21 @@ def gramhd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def small_gram() -> Gram:
+    """Stage 1, MLP predictor, five manifolds, 8-pixel images."""
+    torch.manual_seed(0)
+    generator = Gram(SMALL_LOW)
+    thicken(generator)
+    return generator
+
+
+@pytest.fixture
+def small_gram_hd() -> GramHd:
+    """Stage 2 on top of the same, 32-pixel images."""
+    torch.manual_seed(0)
+    generator = GramHd(SMALL_HIGH)
+    thicken(generator)
+    return generator
