@@ -68,7 +68,11 @@ def gram_config(config: dict) -> GramConfig:
 
 def gram_hd_config(config: dict) -> GramHdConfig:
     field, manifolds = common(config)
-    kwargs, fg, bg = config["kwargs"], config["super_resolution"]["kwargs"]["fg"], config["super_resolution"]["kwargs"]["bg"]
+    kwargs, fg, bg = (
+        config["kwargs"],
+        config["super_resolution"]["kwargs"]["fg"],
+        config["super_resolution"]["kwargs"]["bg"],
+    )
     features = kwargs["feature_dim"]
     low = GramConfig(kwargs["lr_img_size"], FieldConfig(field.z_dim, field.hidden, features=features), manifolds)
     sr = SuperResolutionConfig(
@@ -93,7 +97,10 @@ def load_weights(generator: Gram | GramHd, data: dict[str, np.ndarray]) -> None:
     missing, unexpected = generator.load_state_dict(weights, strict=False)
     assert not unexpected and all("centre" in name for name in missing)
     low = generator.low if isinstance(generator, GramHd) else generator
-    raw = [torch.from_numpy(data[f"avg/{name}"]).reshape(low.film_centre[:, 0].shape) for name in ("frequencies", "phase_shifts")]
+    raw = [
+        torch.from_numpy(data[f"avg/{name}"]).reshape(low.film_centre[:, 0].shape)
+        for name in ("frequencies", "phase_shifts")
+    ]
     low.film_centre.copy_(torch.stack(raw, dim=1))
     if isinstance(generator, GramHd):
         generator.style_centre.copy_(torch.from_numpy(data["avg/style"])[0])

@@ -2,7 +2,7 @@
 
 Accepted: a flat generator state dict (.pt, .pth, .safetensors), optionally with a pickled EMA object of
 torch_ema whose `shadow_params` is a list without names. Nothing in a file is ever executed: torch's allow-listing
-unpickler (`weights_only=True`) reads it, and the one foreign class it meets is replaced by a stub that only keeps attributes.
+unpickler (`weights_only=True`) reads it, and the one foreign class it meets becomes a stub that only keeps attributes.
 Names and shapes of the official tensors: facts sheet, section 11.
 """
 

@@ -71,7 +71,18 @@ _TINY_TRAIN = TrainConfig(
 )
 _DEMO_LOW = GramConfig(
     image_size=16,
-    field=FieldConfig(z_dim=64, hidden=64, layers=3, mapping_hidden=128, mapping_layers=2, view_dependence="none"),
+    field=FieldConfig(
+        z_dim=64,
+        hidden=64,
+        layers=3,
+        mapping_hidden=128,
+        mapping_layers=2,
+        view_dependence="none",
+        frequency_gain=5.0,
+        frequency_bias=12.0,
+        delta=1.0,
+        start_density=5.0,
+    ),
     manifolds=ManifoldsConfig(predictor="spheres", count=8),
     half_width=0.14,
     map_size=128,

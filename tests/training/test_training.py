@@ -1,0 +1,281 @@
+"""Training end to end at the smallest size: it learns, it resumes bit by bit, it refuses what cannot work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
+from gramhd_core.data.labels import write_eg3d
+from gramhd_core.data.pose_conversions import Pose
+from gramhd_core.errors import BadCheckpoint, BadConfig, BadDataset
+from gramhd_core.training.config import RunConfig
+from gramhd_core.training.gan_step import GanStep, Side, frozen
+from gramhd_core.training.loop import Run, initialised_from
+from gramhd_core.training.presets import run_config
+from gramhd_core.training.train_hr import recipe_hr, train_hr
+from gramhd_core.training.train_lr import recipe_lr, train_lr
+
+LENGTH = ["train.images=96", "train.sample_every=64", "train.save_every=64"]  # 6 steps of 16
+
+
+def lr(*more: str) -> RunConfig:
+    return run_config("tiny", "lr", [*LENGTH, *more])
+
+
+def hr(*more: str) -> RunConfig:
+    return run_config("tiny", "hr", ["train.images=32", "train.save_every=16", "train.sample_every=16", *more])
+
+
+def losses(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve coloured squares with poses: training code does not care what they show."""
+    folder = tmp_path_factory.mktemp("heads")
+    rng = torch.Generator().manual_seed(0)
+    poses = {}
+    for i in range(12):
+        pixels = (torch.rand(8, 8, 3, generator=rng) * 255).to(torch.uint8).numpy()
+        Image.fromarray(pixels).resize((32, 32)).save(folder / f"img{i:02d}.png")
+        poses[f"img{i:02d}.png"] = Pose(pitch=0.1 * (i % 3 - 1), yaw=0.05 * (i - 6))
+    write_eg3d(folder / "dataset.json", poses)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def low_run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "lr"
+    train_lr(heads, out, config=lr())
+    return out
+
+
+def test_run_folder_holds_what_the_plan_says(low_run: Path) -> None:
+    names = {p.relative_to(low_run).as_posix() for p in low_run.rglob("*") if p.is_file()}
+    assert {"config.json", "stats.jsonl", "samples/images000000064.png"} <= names
+    assert "checkpoints/step00000006.safetensors" in names and "checkpoints/step00000006.state.safetensors" in names
+    assert any("tfevents" in name for name in names)
+    stats = losses(low_run)
+    assert [line["step"] for line in stats] == [1, 2, 3, 4, 5, 6]
+    assert {"d_fake", "d_real", "d_pose_fake", "d_pose_real", "g_fake", "g_pose", "r1"} <= set(stats[0])
+    assert "r1" not in stats[1]  # lazy: every 8th step
+
+
+def test_checkpoint_is_self_describing(low_run: Path) -> None:
+    model = Checkpoint.load(low_run / "checkpoints" / "step00000006.safetensors")
+    assert model.family == "gram" and model.images_seen == 96 and model.provenance["preset"] == "tiny"
+    assert model.weights["film_centre"].abs().sum() > 0
+
+
+def test_same_seed_same_losses_and_another_seed_others(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    train_lr(heads, tmp_path / "same", config=lr())
+    train_lr(heads, tmp_path / "other", config=lr("train.seed=1"))
+    assert losses(tmp_path / "same") == losses(low_run)
+    assert losses(tmp_path / "other") != losses(low_run)
+
+
+def test_stopping_and_going_on_is_bit_identical_to_not_stopping(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train_lr(heads, out, config=lr("train.images=48"))
+    train_lr(heads, out, config=lr())
+    assert losses(out) == losses(low_run)
+    name = "checkpoints/step00000006.safetensors"
+    a, b = Checkpoint.load(out / name), Checkpoint.load(low_run / name)
+    assert all(torch.equal(a.weights[key], b.weights[key]) for key in b.weights)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_identically(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    """SIGKILL after the first checkpoint, then the same command again."""
+    out = tmp_path / "run"
+    code = "from gramhd_cli.app import main; main()"
+    more = [part for text in [*LENGTH, "train.save_every=16"] for part in ("--set", text)]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "train-lr",
+        "--data",
+        str(heads),
+        "--out",
+        str(out),
+        "--preset",
+        "tiny",
+        *more,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(out.glob("checkpoints/step0*1.safetensors")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    assert losses(out) == losses(low_run)
+    assert not list(out.rglob(".*part*"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_exits_with_130(heads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code = "from gramhd_cli.app import main; main()"
+    command = [sys.executable, "-c", code, "train-lr", "--data", str(heads), "--out", str(out), "--preset", "tiny"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [*command, "--images", "10000000"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (out / "stats.jsonl").exists():
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+    step = losses(out)[-1]["step"]
+    assert Checkpoint.load(out / "checkpoints" / f"step{step:08d}.safetensors").step == step
+
+
+def test_old_checkpoints_are_dropped(heads: Path, tmp_path: Path) -> None:
+    train_lr(heads, tmp_path / "run", config=lr("train.save_every=16", "train.keep=2"))
+    steps = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert [name for name in steps if "state" not in name] == ["step00000005.safetensors", "step00000006.safetensors"]
+    assert len(steps) == 4
+
+
+def test_a_time_limit_ends_with_a_checkpoint(heads: Path, tmp_path: Path) -> None:
+    newest = train_lr(heads, tmp_path / "run", config=lr("train.images=1000000", "train.max_minutes=0.02"))
+    assert Checkpoint.load(newest).step >= 1
+
+
+def test_stage_two_keeps_the_frozen_weights_and_starts_as_stage_one(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    newest = train_hr(heads, tmp_path / "hr", lr_checkpoint=low_run, config=hr())
+    model, parent = Checkpoint.load(newest), Checkpoint.load(low_run / "checkpoints" / "step00000006.safetensors")
+    assert model.family == "gram-hd" and model.provenance["parent"]["step"] == 6
+    for name, tensor in parent.weights.items():
+        assert torch.equal(model.weights["low." + name], tensor), name
+    assert {"consistency", "consistency_maps", "g_patch", "d_patch"} <= set(losses(tmp_path / "hr")[0])
+    fresh = recipe_hr(hr(), low_run).generator
+    camera, z = fresh.cameras.at(0.0, 0.2, size=32), torch.ones(1, fresh.latent_dim)
+    low = load_generator(low_run)
+    with torch.no_grad():
+        high = fresh.scene(fresh.latent(z)).render(camera).rgb
+        base = low.scene(low.latent(z)).render(camera).rgb
+    assert (high - base).abs().mean() < 0.1
+
+
+def test_stage_two_resumes_bit_identically(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    train_hr(heads, tmp_path / "whole", lr_checkpoint=low_run, config=hr())
+    train_hr(heads, tmp_path / "parts", lr_checkpoint=low_run, config=hr("train.images=16"))
+    train_hr(heads, tmp_path / "parts", lr_checkpoint=low_run, config=hr())
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "train.fresh_fakes=false",
+        "train.mirror=false",
+        "train.micro_batches=2",
+        "train.precision=bf16",
+        "train.r1_every=1",
+        "train.clip=0.01",
+        "train.pose_fake=0",
+        "generator.field.view_dependence=camera",
+        "generator.manifolds.predictor=mlp",
+    ],
+)
+def test_every_training_switch_changes_the_losses(switch: str, heads: Path, low_run: Path, tmp_path: Path) -> None:
+    train_lr(heads, tmp_path / "run", config=lr("train.images=48", switch))
+    assert losses(tmp_path / "run") != losses(low_run)[:3]
+    assert all(value == value for line in losses(tmp_path / "run") for value in line.values())
+
+
+@pytest.mark.parametrize(
+    "switch", ["train.consistency_maps=false", "train.r1_patch=true", "train.consistency_weight=0"]
+)
+def test_every_switch_of_stage_two_changes_the_losses(switch: str, heads: Path, low_run: Path, tmp_path: Path) -> None:
+    more = ["train.images=16", "train.r1_every=1"]
+    train_hr(heads, tmp_path / "a", lr_checkpoint=low_run, config=hr(*more))
+    train_hr(heads, tmp_path / "b", lr_checkpoint=low_run, config=hr(*more, switch))
+    assert losses(tmp_path / "a") != losses(tmp_path / "b")
+
+
+def test_micro_batches_sum_to_the_gradient_of_the_whole_batch() -> None:
+    """Same fakes, no minibatch statistics: the norm of D's gradient does not depend on the split."""
+    norms = {}
+    for pieces in (1, 2):
+        config = run_config("tiny", "lr", [f"train.micro_batches={pieces}", "train.r1_every=1"])
+        recipe = recipe_lr(config)
+        with initialised_from(3):
+            from gramhd_core.networks.discriminators import Discriminator
+
+            d = Discriminator(config.discriminator)
+        rng = torch.Generator().manual_seed(0)
+        z = torch.randn(16, recipe.generator.latent_dim, generator=rng)
+        camera = recipe.generator.cameras.sample(16, rng, size=16)
+        parts = iter(range(0, 16, 16 // pieces))
+
+        def draw(n: int, recipe=recipe, z=z, camera=camera, parts=parts):
+            i = next(parts)
+            return recipe.draw(z[i : i + n], camera[i : i + n])
+
+        sides = [Side(list(net), torch.optim.Adam(list(net), lr=1e-3)) for net in (recipe.trainable, list(d.parameters()))]
+        step = GanStep(config.train, d, *sides, torch.amp.GradScaler("cpu", enabled=False))
+        reals = torch.rand(16, 3, 16, 16, generator=rng) * 2 - 1
+        norms[pieces] = step(draw, reals, torch.zeros(16, 2), step=0)["d_norm"]
+    assert norms[1] == pytest.approx(norms[2], rel=1e-3)
+
+
+def test_frozen_weights_get_no_gradient_but_pass_it_on() -> None:
+    layer, x = torch.nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
+    with frozen(layer.parameters()):
+        layer(x).sum().backward()
+    assert layer.weight.grad is None and x.grad is not None and layer.weight.requires_grad
+
+
+def test_wrong_runs_are_refused(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="other settings of train"):
+        train_lr(heads, low_run, config=lr("train.g_lr=0.5"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    with pytest.raises(BadConfig, match="holds no run"):
+        train_lr(heads, tmp_path / "full", config=lr())
+    with pytest.raises(BadCheckpoint, match="gram-hd model"):
+        train_hr(heads, tmp_path / "hr", lr_checkpoint=low_run, config=hr())
+        train_hr(heads, tmp_path / "hr2", lr_checkpoint=tmp_path / "hr", config=hr())
+    with pytest.raises(BadCheckpoint, match="shape"):
+        train_hr(heads, tmp_path / "x", lr_checkpoint=low_run, config=run_config("demo", "hr", []))
+    with pytest.raises(BadCheckpoint, match="another field or other manifolds"):
+        train_hr(heads, tmp_path / "y", lr_checkpoint=low_run, config=hr("generator.low.field.delta=0.5"))
+
+
+def test_another_data_set_is_refused_on_resume(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    Image.new("RGB", (32, 32)).save(fewer / "a.png")
+    write_eg3d(fewer / "dataset.json", {"a.png": Pose(pitch=0.0, yaw=0.0)})
+    with pytest.raises(BadDataset, match="not the data set"):
+        train_lr(fewer, low_run, config=lr())
+
+
+def test_samples_are_fixed_seeds_from_three_yaws(low_run: Path) -> None:
+    with Image.open(low_run / "samples" / "images000000064.png") as picture:
+        assert picture.size == (6 * 64, 4 * 64)
+
+
+def test_run_resumes_position_and_random_state(heads: Path, low_run: Path) -> None:
+    from gramhd_core.data.dataset import DatasetReader
+
+    run = Run(recipe_lr(lr()), DatasetReader(heads, size=16, mirror=True), low_run, device="cpu")
+    run.resume()
+    assert (run.step, run.images, run.stream.position, run.ema.updates) == (6, 96, 96, 6)
