@@ -97,7 +97,7 @@ class Gram(nn.Module):
         return self.config.image_size
 
     def latent(self, z: Tensor, truncation: float = 1.0) -> Latent:
-        """z [N, z_dim] -> Latent, pulled towards the stored centre by 1 - truncation."""
+        """z [N, z_dim] -> Latent, pulled towards the stored centre by 1 - truncation (GRAM: truncation)."""
         film = self.field.film(z)
         if truncation < 1:
             film = torch.lerp(self.film_centre.expand_as(film), film, truncation)
@@ -164,7 +164,7 @@ class Gram(nn.Module):
             return Grid(self.predictor.hits(rays), backdrop.reshape(1, -1, 3))
 
     def low_maps(self, latent: Latent, grid: Grid, *, view_from: Camera | None = None) -> LowResolutionMaps:
-        """Ask the field at the grid points: LR maps of N identities (GRAM-HD eq. 3-4).
+        """Ask the field at the grid points: LR maps of N identities (GRAM-HD: manifold gridding).
 
         With `view_from` (N cameras) directions point from each item's own camera; otherwise they are locked.
         """

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-PUBLISHED_FOV_DEGREES = 12.0  # full angle of the square image, GRAM sec. 4 and every GRAM-HD config
+PUBLISHED_FOV_DEGREES = 12.0  # full angle of the square image, in every published config
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The only alpha compositing in the house: front to back, one layer at a time.
 
-For layers i = 1..L, nearest first (GRAM eq. 4; GRAM-HD eq. 5):
+For layers i = 1..L, nearest first (GRAM: compositing):
     T_i = prod_{j<i} (1 - alpha_j + 1e-10)        w_i = alpha_i T_i        C = sum_i w_i c_i
 """
 

@@ -1,7 +1,7 @@
 """Where rays first cross level sets of a scalar field, and planes.
 
 N items, R rays, L levels, S samples along a ray. Level index 0 is the nearest to the camera (the highest level).
-The field decreases away from the camera; only descending crossings count (GRAM sec. 3.1).
+The field decreases away from the camera; only descending crossings count (GRAM: ray intersections).
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def camera_rays(camera: Camera, *, sampling: PixelSampling = "area") -> Rays:
 def orthographic_rays(size: int, half_width: float, *, sampling: PixelSampling, like: Tensor) -> Rays:
     """The rays that grid a manifold: one per map cell, from z = 1 straight along -z; [1, size * size] rays.
 
-    Rows run with y *ascending* (row 0 is y = -half_width), columns with x ascending (GRAM-HD sec. 3.2).
+    Rows run with y *ascending* (row 0 is y = -half_width), columns with x ascending (GRAM-HD: manifold gridding).
     """
     a = axis(size, sampling, like=like) * half_width
     y, x = torch.meshgrid(a, a, indexing="ij")

@@ -9,7 +9,7 @@ from gramhd_core.errors import BadConfig
 
 
 def downsample(image: Tensor, factor: int) -> Tensor:
-    """Antialiased bicubic reduction (a = -0.5) by an integer factor, borders replicated (GRAM-HD, consistency loss)."""
+    """Antialiased bicubic reduction (a = -0.5) by an integer factor, borders replicated (GRAM-HD: consistency loss)."""
     height, width = image.shape[-2:]
     if height % factor or width % factor:
         raise BadConfig(

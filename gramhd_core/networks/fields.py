@@ -1,4 +1,4 @@
-"""The radiance generator Phi: a FiLM-SIREN with summed heads (GRAM sec. 3.2; GRAM-HD sec. 3.1).
+"""The radiance generator Phi: a FiLM-SIREN with summed heads (GRAM: radiance generator; GRAM-HD: feature heads).
 
 N identities, P points each, H = hidden width. Points are world coordinates; they are scaled by 1 / box inside.
 """
@@ -53,7 +53,7 @@ class FieldValue(NamedTuple):
 
 
 class FilmLayer(nn.Module):
-    """h = sin(f (W x + b) + p); f, p [N, out]."""
+    """h = sin(f (W x + b) + p); f, p [N, out] (SIREN: sine layer; pi-GAN: FiLM conditioning)."""
 
     def __init__(self, fan_in: int, fan_out: int, *, bound: float):
         super().__init__()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Mapping(nn.Module):
-    """z [N, z_dim] -> [N, out]: `layers` hidden layers with LeakyReLU(0.2), then a linear one (GRAM sec. 3.2).
+    """z [N, z_dim] -> [N, out]: `layers` hidden layers with LeakyReLU(0.2), one linear (pi-GAN: mapping network).
 
     Init: Kaiming normal (a = 0.2); the last weight is then multiplied by `last_gain` (0.25 for FiLM, 1 for styles).
     """

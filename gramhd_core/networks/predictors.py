@@ -1,4 +1,4 @@
-"""Manifold predictors: the scalar field whose level sets are the radiance manifolds (GRAM sec. 3.1).
+"""Manifold predictors: the scalar field whose level sets are the radiance manifolds (GRAM: manifold predictor).
 
 N items, R rays, S samples, L levels. Neither predictor knows z: surfaces are shared by every identity.
 `MlpPredictor` is the published network M; `SpherePredictor` is its ideal initialisation, held fixed, with

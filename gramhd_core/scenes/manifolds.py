@@ -133,7 +133,8 @@ def rendering(picture: FrontToBack, camera: Camera, *, depth: Literal["mean", "s
 def background_point(u: Tensor, half_width: float) -> Tensor:
     """Map coordinate u in [-1, 1] -> world coordinate on the background plane; odd, C1 at |u| = 1/2.
 
-    The inner half covers |x| <= half_width evenly, the outer half stretches to 2.09 x half_width (GRAM-HD sec. 3.2).
+    The inner half covers |x| <= half_width evenly, the outer half stretches to 2.09 x half_width
+    (GRAM-HD: background map).
     """
     outer = half_width * (2 * torch.tan((u.abs() - 0.5).clamp_min(0)) + 1)
     return torch.where(u.abs() <= 0.5, 2 * half_width * u, u.sign() * outer)
@@ -147,7 +148,7 @@ def background_coordinate(x: Tensor, half_width: float) -> Tensor:
 
 @dataclass(frozen=True)
 class RadianceManifolds:
-    """Surfaces with pictures on them: GRAM-HD's representation of N identities (sec. 3.2, 3.3).
+    """Surfaces with pictures on them: N identities as maps (GRAM-HD: manifold maps).
 
     maps [N, L, 4, M, M]: r, g, b, alpha of every level set over |x|, |y| <= half_width, nearest first, y ascending.
     background [N, 3, M, M]: the plane z = background_z over `background_point` coordinates.
@@ -202,7 +203,7 @@ class RadianceManifolds:
 
 @dataclass(frozen=True)
 class FieldManifolds:
-    """Surfaces whose colours are asked of a field for every ray: GRAM's own rendering (sec. 3).
+    """Surfaces whose colours are asked of a field for every ray (GRAM: rendering).
 
     field(points [N, P, 3], directions [N, P, 3]) -> (rgb [N, P, 3], sigma [N, P]); one network pass per view.
     """

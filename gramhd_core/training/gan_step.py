@@ -46,7 +46,7 @@ Draw = Callable[[int], Fakes]  # number of images -> fakes, with a graph if grad
 
 
 class GanStep:
-    """The published recipe: D on fresh fakes and reals, then G against the updated D (GRAM, GRAM-HD sec. 3.4)."""
+    """The published recipe: D on fresh fakes and reals, then G against the updated D (GRAM: training)."""
 
     def __init__(
         self, config: TrainConfig, discriminator: Discriminator, g: Side, d: Side, scaler: torch.amp.GradScaler

@@ -1,6 +1,7 @@
 """Presets: one generator, one discriminator and one schedule per name, published ones with their scores.
 
-Sources: "paper" is GRAM-HD (ICCV 2023), tables 1 and 2; schedules: its reference configs (docs/papers.md).
+Sources: scores are those of the GRAM-HD paper (ICCV 2023); schedules are those of its reference configs; see
+docs/papers.md.
 """
 
 from __future__ import annotations
@@ -103,12 +104,13 @@ _DEMO_SR = SuperResolutionConfig(
     features=16,
     width=32,
     growth=16,
-    blocks=1,
-    up_channels=(32,),
+    blocks=0,
+    up_channels=(24,),
     style_hidden=64,
-    background_blocks=1,
+    background_blocks=0,
     background_up_channels=(16,),
     start="residual",
+    upsampling="bilinear",
 )
 
 
@@ -136,17 +138,25 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
         DiscriminatorConfig(16, (32, 48, 96, 144), coordinates="input", minibatch_std=True),
         _DEMO_TRAIN,
     ),
+    ("demo32", "lr"): RunConfig(
+        "demo32",
+        "lr",
+        _with_features(_DEMO_LOW, 0, 32),
+        DiscriminatorConfig(32, (16, 32, 48, 96, 144), coordinates="input", minibatch_std=True, entries=2),
+        replace(_DEMO_TRAIN, images=8_000, batch=16, grow_discriminator=True, sample_every=1_000, save_every=4_000),
+    ),
     ("demo", "hr"): RunConfig(
         "demo",
         "hr",
         GramHdConfig(_with_features(_DEMO_LOW, 16, 32), _DEMO_SR),
         DiscriminatorConfig(
             64,
-            (16, 24, 48, 96, 128, 128),
+            (12, 16, 32, 48, 96, 144),
             coordinates="input",
             minibatch_std=True,
+            entries=2,
             patch=True,
-            patch_width=16,
+            patch_width=24,
             patch_layers=2,
         ),
         replace(
@@ -154,7 +164,9 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
             images=6_000,
             batch=8,
             g_lr=5e-4,
-            r1_weight=2.0,
+            grow_discriminator=True,
+            r1_weight=0.5,
+            r1_patch=True,
             patch_weight=0.1,
             consistency_weight=3.0,
             consistency_maps=False,
