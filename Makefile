@@ -38,7 +38,7 @@ test-fast: $(STAMP) ## run the tests that take seconds
 check: $(STAMP) ## lint, formatting, types, and the floors of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q -p no:xdist tests/test_layers.py
 
 bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark

@@ -27,6 +27,10 @@ Images = Annotated[
 MaxMinutes = Annotated[
     float | None, typer.Option("--max-minutes", help="Stop, with a checkpoint, after this long.", show_default=False)
 ]
+Start = Annotated[
+    Path | None,
+    typer.Option("--start", help="Begin with the weights of this run or checkpoint.", show_default=False),
+]
 ShowConfig = Annotated[
     bool, typer.Option("--show-config", help="Print the preset with every change applied, as JSON, and stop.")
 ]
@@ -35,6 +39,7 @@ ShowConfig = Annotated[
 def train_lr(
     data: MaybeData = None,
     out: MaybeOut = None,
+    start: Start = None,
     preset: options.Preset = "demo",
     settings: options.Settings = None,
     seed: Seed = None,
@@ -53,6 +58,7 @@ def train_lr(
       gramhd train-lr --data heads --out runs/lr
       gramhd train-lr --data heads --out lr --images 9000 --set train.batch=16
       gramhd train-lr --data ffhq64.zip --out runs/ffhq --preset gram64-ffhq
+      gramhd train-lr --data heads --out runs/lr32 --start runs/lr --preset demo32
       gramhd train-lr --preset gram64-ffhq --show-config
     """
     from gramhd_core.training.presets import run_config
@@ -65,7 +71,7 @@ def train_lr(
     data, out = need(data, "--data heads"), need(out, "--out runs/lr")
     place = options.resolve_device(device)
     with console.progress() as progress:
-        checkpoint = train(data, out, config=config, device=place, progress=progress)
+        checkpoint = train(data, out, config=config, start=start, device=place, progress=progress)
     report(checkpoint, stage="lr", out=out, json=json)
 
 

@@ -38,32 +38,49 @@ def from_dict(kind: type[T], data: dict[str, Any]) -> T:
 
 def override(config: T, assignments: list[str]) -> T:
     """Apply `name.of.field=value` assignments; values are JSON or bare words (`spheres`, `1e-3`, `48,96`)."""
+    edits: dict[str, Any] = {}
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
             raise BadConfig(f"--set {text}", expected="name=value is needed", remedy="write for example train.batch=16")
-        config = _assign(config, path.strip().split("."), value.strip(), path.strip())
-    return config
+        *groups, name = path.strip().split(".")
+        place, known = edits, config
+        for group in groups:
+            known = getattr(known, _field(known, group, where=path))
+            if not dataclasses.is_dataclass(known):
+                raise BadConfig(
+                    f"--set {path}", expected=f"{group} has no fields of its own", remedy="drop what follows it"
+                )
+            place = place.setdefault(group, {})
+        name = _field(known, name, where=path)
+        place[name] = _value(known, name, value.strip(), path)
+    return _apply(config, edits)
 
 
-def _assign(config: Any, path: list[str], value: str, whole: str) -> Any:
-    hints = typing.get_type_hints(type(config))
-    name, rest = path[0], path[1:]
-    if name not in hints:
-        raise _unknown(name, list(hints), where=whole)
+def _apply(config: Any, edits: dict[str, Any]) -> Any:
+    """All changes of one group at once, so that fields which must agree can be changed together."""
+    changes = {
+        name: _apply(getattr(config, name), edit) if dataclasses.is_dataclass(getattr(config, name)) else edit
+        for name, edit in edits.items()
+    }
+    return dataclasses.replace(config, **changes)
+
+
+def _field(config: Any, name: str, *, where: str) -> str:
+    names = [field.name for field in dataclasses.fields(config)]
+    if name not in names:
+        raise _unknown(name, names, where=where)
+    return name
+
+
+def _value(config: Any, name: str, text: str, whole: str) -> Any:
     current = getattr(config, name)
-    if rest:
-        if not dataclasses.is_dataclass(current):
-            raise BadConfig(
-                f"--set {whole}", expected=f"{name} has no fields of its own", remedy="drop what follows it"
-            )
-        return dataclasses.replace(config, **{name: _assign(current, rest, value, whole)})
     if dataclasses.is_dataclass(current):
         inside = ", ".join(field.name for field in dataclasses.fields(current))
         raise BadConfig(
-            f"--set {whole}={value}", expected=f"{name} is a group", remedy=f"set one of its fields: {inside}"
+            f"--set {whole}={text}", expected=f"{name} is a group", remedy=f"set one of its fields: {inside}"
         )
-    return dataclasses.replace(config, **{name: _typed(_parse(value), hints[name], whole)})
+    return _typed(_parse(text), typing.get_type_hints(type(config))[name], whole)
 
 
 def _parse(text: str) -> Any:

@@ -1,8 +1,9 @@
-"""Image and patch discriminators (GRAM sec. 3.3; GRAM-HD sec. 3.4). B images in [-1, 1], S x S."""
+"""Image and patch discriminators (GRAM: discriminator; GRAM-HD: patch discriminator). B images in [-1, 1], S x S."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gramhd_core.errors import BadConfig
+from gramhd_core.geometry.resample import downsample
 
 SLOPE = 0.2
 
@@ -20,6 +22,9 @@ class DiscriminatorConfig:
     """widths: channels after from-RGB and after each halving block; empty means the published rule for the size.
 
     coordinates: every convolution sees the row and column ("every", CoordConv) or only the input does ("input").
+    entries: how many resolutions see the image, largest first. 1 is published. With more, every further one adds
+    from-RGB of the reduced image to the output of the block before it, times a gain that starts at 0: a discriminator
+    that begins as the one trained on smaller images and grows.
     minibatch_std: append the spread over the batch before the last layer (published: off).
     patch: weight-free switch for the patch branch of stage 2.
     """
@@ -27,6 +32,7 @@ class DiscriminatorConfig:
     image_size: int = 64
     widths: tuple[int, ...] = ()
     coordinates: Literal["every", "input"] = "every"
+    entries: int = 1
     minibatch_std: bool = False
     patch: bool = False
     patch_width: int = 0  # 0: published rule
@@ -70,7 +76,7 @@ def coordinates(x: Tensor) -> Tensor:
 
 
 class HalvingBlock(nn.Module):
-    """Two convolutions and a skip, both averaged 2 x 2; (y + x) / sqrt(2)."""
+    """Two convolutions and a skip, both averaged 2 x 2; (y + x) / sqrt(2) (CoordConv: coordinate channels)."""
 
     def __init__(self, fan_in: int, fan_out: int, *, with_coordinates: bool):
         super().__init__()
@@ -89,7 +95,10 @@ class HalvingBlock(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """4 x 4 convolutions, padding 1: stride 2 except the last two; no normalisation (middle ones have no bias)."""
+    """4 x 4 convolutions, padding 1, stride 2 except the last two (PatchGAN: discriminator).
+
+    No normalisation; the middle ones have no bias.
+    """
 
     def __init__(self, image_size: int, *, width: int = 0, layers: int = 0):
         super().__init__()
@@ -122,7 +131,8 @@ class Discriminator(nn.Module):
         self.layers = nn.ModuleList(
             HalvingBlock(a, b, with_coordinates=every) for a, b in zip(channels[:-1], channels[1:], strict=True)
         )
-        self.from_rgb = nn.Conv2d(3 if every else 5, channels[0], 1)
+        self.from_rgb = nn.ModuleList(nn.Conv2d(3 if every else 5, c, 1) for c in channels[: config.entries])
+        self.gains = nn.Parameter(torch.zeros(config.entries - 1))
         self.final_layer = nn.Conv2d(channels[-1] + config.minibatch_std, 3, 2)
         self.patch = (
             PatchDiscriminator(config.image_size, width=config.patch_width, layers=config.patch_layers)
@@ -132,16 +142,41 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Tensor) -> Verdict:
         """Images [B, 3, S, S] in [-1, 1] -> Verdict."""
-        x = image
-        if self.config.coordinates == "input":
-            x = torch.cat([x, coordinates(x)], dim=1)
-        x = F.leaky_relu(self.from_rgb(x), SLOPE)
-        for layer in self.layers:
+        x = self._enter(image, 0)
+        for i, layer in enumerate(self.layers, start=1):
             x = layer(x)
+            if i < self.config.entries:
+                x = self.gains[i - 1] * x + self._enter(downsample(image, 2**i), i)
         if self.config.minibatch_std:
             x = torch.cat([x, _spread_over_batch(x)], dim=1)
         out = self.final_layer(x).flatten(1).float()
         return Verdict(out[:, 0], out[:, 1:3], None if self.patch is None else self.patch(image).float())
+
+    def _enter(self, image: Tensor, level: int) -> Tensor:
+        if self.config.coordinates == "input":
+            image = torch.cat([image, coordinates(image)], dim=1)
+        return F.leaky_relu(self.from_rgb[level](image), SLOPE)
+
+    def grow_from(self, weights: dict[str, Tensor]) -> None:
+        """Take over a discriminator of half (a quarter, ...) the size: with zero gains this one then judges as it did.
+
+        weights: its state dict. Raises BadConfig if its layers are not this one's last ones.
+        """
+        shift = len(self.layers) - len({name.split(".")[1] for name in weights if name.startswith("layers.")})
+        renamed = {
+            re.sub(r"^(layers|from_rgb)\.(\d+)", lambda m: f"{m[1]}.{int(m[2]) + shift}", name): tensor
+            for name, tensor in weights.items()
+            if not name.startswith("patch.") and name != "gains"
+        }
+        ours = self.state_dict()
+        misfits = [name for name, t in renamed.items() if name not in ours or ours[name].shape != t.shape]
+        if shift < 0 or misfits:
+            raise BadConfig(
+                f"the smaller discriminator's {misfits[0] if misfits else 'layers'}",
+                expected="a growing discriminator keeps the last widths and sees the image at the smaller size too",
+                remedy="match discriminator.widths and discriminator.entries, or set train.grow_discriminator=false",
+            )
+        self.load_state_dict(renamed, strict=False)
 
 
 def _spread_over_batch(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two super-resolution networks of GRAM-HD (sec. 3.3): one for the surfaces' maps, one for the background.
+"""The two super-resolution networks (GRAM-HD: super-resolution): one for the surfaces' maps, one for the background.
 
 M maps (N identities x L surfaces), C channels, g x g grid in, (scale g) x (scale g) out.
 Foreground channels in: r, g, b in about [0, 1], alpha, features. Out: r, g, b unbounded, alpha logit.
@@ -38,6 +38,8 @@ class SuperResolutionConfig:
     background_blocks: int = 4
     background_up_channels: tuple[int, ...] = (64, 32)
     start: Literal["published", "residual"] = "published"
+    # "bilinear": features are up-sampled smoothly instead of shuffled, which cannot make a checkerboard
+    upsampling: Literal["shuffle", "bilinear"] = "shuffle"
 
     @property
     def scale(self) -> int:
@@ -67,7 +69,7 @@ class DenseBlock(nn.Module):
 
 
 class Rrdb(nn.Module):
-    """Residual in residual: three dense blocks, 0.2 x their output added to the input (ESRGAN)."""
+    """Three dense blocks, 0.2 x their output added to the input (ESRGAN: residual-in-residual dense block)."""
 
     def __init__(self, width: int, growth: int):
         super().__init__()
@@ -78,7 +80,8 @@ class Rrdb(nn.Module):
 
 
 class ModulatedConv(nn.Conv2d):
-    """A convolution whose input channels are scaled by a style and whose weight is then normalised per output channel.
+    """A convolution whose input channels are scaled by a style and whose weight is then normalised per output channel
+    (StyleGAN2: weight demodulation).
 
     w' = w s_in;  w'' = w' / sqrt(sum_{in,k} w'^2 + 1e-8); the bias is not modulated.
     """
@@ -103,8 +106,8 @@ class MapSuperResolution(nn.Module):
         self.conv_first = nn.Conv2d(4 + c.features, c.width, 3, padding=1)
         self.trunk = nn.Sequential(*(Rrdb(c.width, c.growth) for _ in range(c.blocks)))
         self.trunk_conv = nn.Conv2d(c.width, c.width, 3, padding=1)
-        ins = [c.width, *c.up_channels[:-1]]
-        self.upconvs = nn.ModuleList(ModulatedConv(i, 4 * o, 3) for i, o in zip(ins, c.up_channels, strict=True))
+        ins, per = [c.width, *c.up_channels[:-1]], 4 if c.upsampling == "shuffle" else 1
+        self.upconvs = nn.ModuleList(ModulatedConv(i, per * o, 3) for i, o in zip(ins, c.up_channels, strict=True))
         last = c.up_channels[-1]
         self.hr_conv = ModulatedConv(last, last, 3)
         self.conv_last = ModulatedConv(last, 4, 1)
@@ -118,12 +121,17 @@ class MapSuperResolution(nn.Module):
         first = self.conv_first(maps)
         x = first + self.trunk_conv(self.trunk(first))
         for conv, s in zip(self.upconvs, styles, strict=False):
-            x = F.leaky_relu(F.pixel_shuffle(conv(x, s), 2), SLOPE, inplace=True)
+            x = F.leaky_relu(self._double(conv(x, s)), SLOPE, inplace=True)
         x = F.leaky_relu(self.hr_conv(x, styles[-2]), SLOPE, inplace=True)
         x = self.conv_last(x, styles[-1]).float()
         if self.config.start == "residual":
             x = self._start(maps) + self.detail[:, None, None] * x
         return torch.cat([x[:, :3], torch.sigmoid(x[:, 3:])], dim=1)
+
+    def _double(self, x: Tensor) -> Tensor:
+        if self.config.upsampling == "shuffle":
+            return F.pixel_shuffle(x, 2)
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
     def _start(self, maps: Tensor) -> Tensor:
         up = F.interpolate(maps[:, :4].float(), scale_factor=self.config.scale, mode="bilinear", align_corners=False)

@@ -38,6 +38,7 @@ class TrainConfig:
     fresh_fakes: bool = (
         True  # the generator's step draws new latents (published); False: it reuses the fakes D just saw
     )
+    grow_discriminator: bool = False  # begin with the discriminator of the run that --lr-ckpt or --start names
     ema: float = 0.999
     mirror: bool = True
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.networks.discriminators import Discriminator
 from gramhd_core.outputs.images import rgb8, save_png, sheet
 from gramhd_core.progress import Progress, Silent
+from gramhd_core.training.adopt import adopt_discriminator
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.ema import Ema
 from gramhd_core.training.gan_step import Fakes, GanStep, Side
@@ -49,7 +50,8 @@ class Recipe:
     generator: Gram | GramHd
     trainable: list[nn.Parameter]
     draw: Callable[[Tensor, Camera], Fakes]
-    parent: dict[str, Any]  # provenance of the checkpoint this stage starts from; may be empty
+    start: Path | None = None  # checkpoint or run this stage starts from
+    parent: dict[str, Any] = field(default_factory=dict)  # its provenance
 
 
 def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progress | None = None) -> Path:
@@ -87,6 +89,8 @@ class Run:
         self.generator = recipe.generator.to(self.device)
         with initialised_from(c.seed + 1):
             self.discriminator = Discriminator(recipe.config.discriminator).to(self.device)
+        if c.grow_discriminator:
+            adopt_discriminator(self.discriminator, _given(recipe.start))
         self.ema = Ema(self.generator, decay=c.ema)
         self.rng = torch.Generator().manual_seed(c.seed)
         self.stream = BatchStream(reader, batch=c.batch, seed=c.seed, workers=c.workers)
@@ -262,6 +266,16 @@ def stop_requests() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _given(start: Path | None) -> Path:
+    if start is None:
+        raise BadConfig(
+            "train.grow_discriminator without an earlier run",
+            expected="a discriminator can only grow out of one that was trained",
+            remedy="name that run with --start, or set train.grow_discriminator=false",
+        )
+    return start
 
 
 def _claim(out: Path, config: RunConfig) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gramhd_core.errors import BadConfig
+from gramhd_core.geometry.resample import downsample
 from gramhd_core.networks.discriminators import Discriminator, DiscriminatorConfig, coordinates
 from gramhd_core.networks.super_resolution import (
     BackgroundSuperResolution,
@@ -111,6 +112,39 @@ def test_discriminator_sees_where_things_are(where: str) -> None:
     left, right = flat.clone(), flat.clone()
     left[..., 4:8], right[..., 8:12] = 1, 1
     assert not torch.allclose(network(left).angles, network(right).angles, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_grown_discriminator_begins_by_judging_as_the_small_one_did() -> None:
+    torch.manual_seed(0)
+    small = Discriminator(DiscriminatorConfig(8, (4, 6, 8), coordinates="input", minibatch_std=True))
+    large = Discriminator(DiscriminatorConfig(32, (2, 3, 4, 6, 8), coordinates="input", minibatch_std=True, entries=3))
+    image = torch.rand(3, 3, 32, 32)
+    before = large(image).realness
+    large.grow_from(small.state_dict())
+    assert torch.allclose(large(image).realness, small(downsample(image, 4)).realness, atol=1e-6)
+    assert not torch.allclose(before, large(image).realness, atol=1e-4)
+    large.gains.fill_(0.5)
+    assert not torch.allclose(large(image).realness, small(downsample(image, 4)).realness, atol=1e-4)
+
+
+def test_a_discriminator_with_other_last_layers_cannot_be_grown_from() -> None:
+    small = Discriminator(DiscriminatorConfig(8, (4, 6, 8), coordinates="input"))
+    for widths, entries in (((2, 4, 6, 9), 2), ((2, 4, 6, 8), 1)):
+        large = Discriminator(DiscriminatorConfig(16, widths, coordinates="input", entries=entries))
+        with pytest.raises(BadConfig, match="smaller discriminator"):
+            large.grow_from(small.state_dict())
+
+
+def test_smooth_upsampling_makes_no_checkerboard_of_random_weights() -> None:
+    """Energy at the highest frequency: shuffled channels differ per pixel parity, smooth ones do not."""
+    energy = {}
+    for kind in ("shuffle", "bilinear"):
+        torch.manual_seed(0)
+        network = MapSuperResolution(replace(SMALL, up_channels=(8,), upsampling=kind))
+        out = network(torch.full((1, 6, 8, 8), 0.5), network.mapping(torch.randn(1, 8)))[0, 0, 4:-4, 4:-4]
+        energy[kind] = float((out[::2] - out[1::2]).abs().mean())
+    assert energy["bilinear"] < 1e-5 < energy["shuffle"]
 
 
 def test_sizes_and_widths_that_do_not_fit_are_refused() -> None:

@@ -95,6 +95,11 @@ def test_overrides_reach_nested_fields_with_their_types() -> None:
     assert override(config, ["train.mirror=False"]).train.mirror is False
 
 
+def test_fields_that_must_agree_can_be_changed_together() -> None:
+    sizes = ["generator.image_size=32", "discriminator.image_size=32", "discriminator.widths=8,8,8,8,8"]
+    assert run_config("demo", "lr", sizes).generator.image_size == 32
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

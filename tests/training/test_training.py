@@ -229,7 +229,9 @@ def test_micro_batches_sum_to_the_gradient_of_the_whole_batch() -> None:
             i = next(parts)
             return recipe.draw(z[i : i + n], camera[i : i + n])
 
-        sides = [Side(list(net), torch.optim.Adam(list(net), lr=1e-3)) for net in (recipe.trainable, list(d.parameters()))]
+        sides = [
+            Side(list(net), torch.optim.Adam(list(net), lr=1e-3)) for net in (recipe.trainable, list(d.parameters()))
+        ]
         step = GanStep(config.train, d, *sides, torch.amp.GradScaler("cpu", enabled=False))
         reals = torch.rand(16, 3, 16, 16, generator=rng) * 2 - 1
         norms[pieces] = step(draw, reals, torch.zeros(16, 2), step=0)["d_norm"]
@@ -241,6 +243,22 @@ def test_frozen_weights_get_no_gradient_but_pass_it_on() -> None:
     with frozen(layer.parameters()):
         layer(x).sum().backward()
     assert layer.weight.grad is None and x.grad is not None and layer.weight.requires_grad
+
+
+def test_a_field_and_its_discriminator_grow_to_larger_images(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    larger = ["generator.image_size=32", "discriminator.image_size=32", "discriminator.widths=4,8,16,16,16"]
+    config = lr(*larger, "discriminator.entries=2", "train.images=16", "train.grow_discriminator=true")
+    recipe = recipe_lr(config, low_run)
+    parent = Checkpoint.load(low_run / "checkpoints" / "step00000006.safetensors")
+    assert all(torch.equal(recipe.generator.state_dict()[name], t) for name, t in parent.weights.items())
+    newest = train_lr(heads, tmp_path / "grown", config=config, start=low_run)
+    assert Checkpoint.load(newest).provenance["parent"]["step"] == 6
+    with pytest.raises(BadConfig, match="without an earlier run"):
+        train_lr(heads, tmp_path / "x", config=config)
+    alone = tmp_path / "alone.safetensors"
+    parent.save(alone)
+    with pytest.raises(BadCheckpoint, match="stands alone"):
+        train_lr(heads, tmp_path / "y", config=config, start=alone)
 
 
 def test_wrong_runs_are_refused(heads: Path, low_run: Path, tmp_path: Path) -> None:

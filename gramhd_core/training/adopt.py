@@ -1,0 +1,54 @@
+"""Beginning with the weights of an earlier stage-1 model: for stage 2, or for the same field on larger images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint
+from gramhd_core.checkpoints.training_state import load_state
+from gramhd_core.errors import BadCheckpoint
+from gramhd_core.generators.gram import Gram
+from gramhd_core.networks.discriminators import Discriminator
+
+HEADS = "field.output_feature"  # new in stage 2: not in a stage-1 checkpoint
+
+
+def adopt_discriminator(discriminator: Discriminator, start: Path) -> None:
+    """Let `discriminator` grow out of the one that the run `start` trained. BadCheckpoint if its state is not there."""
+    model = find_checkpoint(start)
+    state = model.with_suffix(".state.safetensors")
+    if not state.exists():
+        raise BadCheckpoint(
+            f"{model} stands alone",
+            expected=f"the discriminator to grow from is in {state.name} beside it",
+            remedy="give the whole run folder, or set train.grow_discriminator=false",
+        )
+    discriminator.grow_from(load_state(state)["discriminator"])
+
+
+def adopt_low(generator: Gram, start: Path) -> dict[str, Any]:
+    """Copy the weights of the checkpoint (or run) `start`; feature heads stay new. Returns its provenance.
+
+    Raises BadCheckpoint if it is no stage-1 model, or one with other shapes, manifolds or modulation constants.
+    """
+    parent = Checkpoint.load(find_checkpoint(start))
+    if parent.family != "gram":
+        raise BadCheckpoint(
+            f"{start} is a {parent.family} model",
+            expected="a stage-1 (gram) checkpoint is needed to start from",
+            remedy="give the run folder of gramhd train-lr",
+        )
+    wanted = {name: t for name, t in generator.state_dict().items() if not name.startswith(HEADS)}
+    given = {name: t for name, t in parent.weights.items() if not name.startswith(HEADS)}
+    check_fit(wanted, given, where=f"the LR checkpoint {start}")
+    ours, theirs = generator.config, parent.config
+    if ours.manifolds != theirs.manifolds or replace(ours.field, features=0) != replace(theirs.field, features=0):
+        raise BadCheckpoint(
+            f"the LR checkpoint {start} was trained with another field or other manifolds",
+            expected="levels, box and modulation constants must stay the same",
+            remedy="choose the preset that belongs to it, or override its field and manifolds",
+        )
+    generator.load_state_dict(given, strict=False)
+    return {"step": parent.step, "images_seen": parent.images_seen, **parent.provenance}
