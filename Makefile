@@ -22,11 +22,13 @@ setup: $(STAMP) ## create .venv and install gramhd into it with the pinned versi
 
 demo: $(STAMP) ## the whole method in minutes: images, both training stages, pictures in demo/index.html
 	$(BIN)/gramhd prep-data --procedural 4000 --size 64 --out $(DEMO)/heads
-	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo --max-minutes 5
-	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --lr-ckpt $(DEMO)/lr --preset demo --max-minutes 5
-	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-3 --view multiview3x7 --out $(DEMO)/multiview
-	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-3 --view video --out $(DEMO)/video
-	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-1 --view epi --out $(DEMO)/epi
+	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr16 --preset demo --max-minutes 4
+	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo32 --start $(DEMO)/lr16 --max-minutes 3
+	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --preset demo --lr-ckpt $(DEMO)/lr --max-minutes 3.5
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-15 --size 128 --view image --out $(DEMO)/heads-made
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 128 --view multiview3x7 --out $(DEMO)/multiview
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 256 --view video --out $(DEMO)/video
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-1 --size 256 --view epi --out $(DEMO)/epi
 	$(BIN)/python examples/demo_page.py $(DEMO)
 
 test: $(STAMP) ## run every test

@@ -176,7 +176,9 @@ class Discriminator(nn.Module):
                 expected="a growing discriminator keeps the last widths and sees the image at the smaller size too",
                 remedy="match discriminator.widths and discriminator.entries, or set train.grow_discriminator=false",
             )
-        self.load_state_dict(renamed, strict=False)
+        gains = torch.zeros_like(self.gains)  # the small one's gains belong to the last entries
+        gains[len(gains) - len(weights["gains"]) :] = weights["gains"]
+        self.load_state_dict({**renamed, "gains": gains}, strict=False)
 
 
 def _spread_over_batch(x: Tensor) -> Tensor:

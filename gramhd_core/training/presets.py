@@ -154,7 +154,7 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
             (12, 16, 32, 48, 96, 144),
             coordinates="input",
             minibatch_std=True,
-            entries=2,
+            entries=3,
             patch=True,
             patch_width=24,
             patch_layers=2,

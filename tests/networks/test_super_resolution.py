@@ -124,6 +124,12 @@ def test_a_grown_discriminator_begins_by_judging_as_the_small_one_did() -> None:
     large.grow_from(small.state_dict())
     assert torch.allclose(large(image).realness, small(downsample(image, 4)).realness, atol=1e-6)
     assert not torch.allclose(before, large(image).realness, atol=1e-4)
+    wider = DiscriminatorConfig(64, (2, 2, 3, 4, 6, 8), coordinates="input", minibatch_std=True, entries=4)
+    larger = Discriminator(wider)
+    large.gains.fill_(0.3)
+    larger.grow_from(large.state_dict())  # growing twice keeps what was grown
+    image64 = torch.rand(3, 3, 64, 64)
+    assert torch.allclose(larger(image64).realness, large(downsample(image64, 2)).realness, atol=1e-3)
     large.gains.fill_(0.5)
     assert not torch.allclose(large(image).realness, small(downsample(image, 4)).realness, atol=1e-4)
 
@@ -142,7 +148,7 @@ def test_smooth_upsampling_makes_no_checkerboard_of_random_weights() -> None:
     for kind in ("shuffle", "bilinear"):
         torch.manual_seed(0)
         network = MapSuperResolution(replace(SMALL, up_channels=(8,), upsampling=kind))
-        out = network(torch.full((1, 6, 8, 8), 0.5), network.mapping(torch.randn(1, 8)))[0, 0, 4:-4, 4:-4]
+        out = network(torch.full((1, 6, 64, 64), 0.5), network.mapping(torch.randn(1, 8)))[0, 0, 48:-48, 48:-48]
         energy[kind] = float((out[::2] - out[1::2]).abs().mean())
     assert energy["bilinear"] < 1e-5 < energy["shuffle"]
 
