@@ -1,0 +1,50 @@
+"""Every benchmark explains itself and prints one JSON line that says how and where it was made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted((ROOT / "benchmarks").glob("bench_*.py"))
+HEADER = {"command", "commit", "machine", "python", "torch", "threads", "benchmark", "seconds", "ratio"}
+SMALLEST = {
+    "bench_heads": ["--heads", "4", "--size", "16", "--workers", "1"],
+    "bench_training": ["tiny", "--steps", "1"],
+    "bench_views": ["tiny", "--repeats", "1"],
+}
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_every_benchmark_is_run_here() -> None:
+    assert {path.stem for path in SCRIPTS} == set(SMALLEST)
+    for path in SCRIPTS:
+        text = path.read_text("utf-8")
+        assert f"python benchmarks/{path.name} " in text and "JSON line" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SMALLEST))
+def test_a_benchmark_prints_one_line_with_where_and_how(name: str) -> None:
+    done = run(name, *SMALLEST[name])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    line = json.loads(done.stdout)
+    assert set(line) >= HEADER
+    assert line["command"].startswith("python ") and name.removeprefix("bench_") == line["benchmark"]
+    assert line["ratio"]
+    if name == "bench_training":
+        assert {stage: set(rates) for stage, rates in line["images_per_s"].items()} == {
+            "lr": {"with", "without"},
+            "hr": {"with", "without"},
+        }
