@@ -3,7 +3,7 @@
 Accepted: a flat generator state dict (.pt, .pth, .safetensors), optionally with a pickled EMA object of
 torch_ema whose `shadow_params` is a list without names. Nothing in a file is ever executed: torch's allow-listing
 unpickler (`weights_only=True`) reads it, and the one foreign class it meets becomes a stub that only keeps attributes.
-Names and shapes of the official tensors: facts sheet, section 11.
+`official_weights` has the official names in the official order; tests hold them against the published lists.
 """
 
 from __future__ import annotations
