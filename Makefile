@@ -22,9 +22,9 @@ setup: $(STAMP) ## create .venv and install gramhd into it with the pinned versi
 
 demo: $(STAMP) ## the whole method in minutes: images, both training stages, pictures in demo/index.html
 	$(BIN)/gramhd prep-data --procedural 4000 --size 64 --out $(DEMO)/heads
-	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr16 --preset demo --max-minutes 4
-	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo32 --start $(DEMO)/lr16 --max-minutes 3
-	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --preset demo --lr-ckpt $(DEMO)/lr --max-minutes 3.5
+	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr16 --preset demo --max-minutes 3
+	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo32 --start $(DEMO)/lr16 --max-minutes 4
+	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --preset demo --lr-ckpt $(DEMO)/lr --max-minutes 3
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-15 --size 128 --view image --out $(DEMO)/heads-made
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 128 --view multiview3x7 --out $(DEMO)/multiview
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 256 --view video --out $(DEMO)/video

@@ -30,8 +30,8 @@ class FrontToBack:
     def add(self, colour: Tensor, alpha: Tensor, distance: Tensor, *, background: Tensor | bool = False) -> None:
         """One layer: colour [..., 3], alpha [...] in [0, 1], distance [...]; background: where it is the backdrop."""
         weight = alpha * self.transmittance  # w_i = alpha_i T_i
-        self.colour = self.colour + weight[..., None] * colour
-        self.weighted_distance = self.weighted_distance + weight * distance
+        self.colour = torch.addcmul(self.colour, weight[..., None], colour)
+        self.weighted_distance = torch.addcmul(self.weighted_distance, weight, distance)
         self.weight = self.weight + weight
         if background is not True:
             self.foreground = self.foreground + (weight if background is False else weight * ~background)

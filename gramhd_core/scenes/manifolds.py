@@ -77,10 +77,10 @@ def upsample_view(view: View, camera: Camera, *, size: int) -> View:
     """
     n, _, levels = view.hits.valid.shape
 
-    def up(t: Tensor) -> Tensor:  # [N, r, C] -> [N, R, C]
-        grid = t.mT.reshape(n, -1, size, size)
+    def up(t: Tensor) -> Tensor:  # [N, r, C] -> [N, R, C], channels last all the way
+        grid = t.contiguous().reshape(n, size, size, -1).permute(0, 3, 1, 2)
         big = F.interpolate(grid, size=(camera.height, camera.width), mode="bilinear", align_corners=True)
-        return big.flatten(2).mT
+        return big.permute(0, 2, 3, 1).reshape(n, camera.height * camera.width, -1)
 
     points = up(view.hits.points.flatten(2)).unflatten(2, (levels, 3))
     valid = up(view.hits.valid.to(points.dtype)) > 0.99

@@ -38,20 +38,38 @@ class HeightFields(NamedTuple):
     tables: Tensor
     half_width: float
     slab: float
-    steps: int = 4
+    steps: int = 3
 
     def hits(self, rays: Rays) -> Hits:
         """Ray hits by Newton steps on z(t) = z_l(x(t), y(t)), bilinear tables."""
-        middle = self.tables.shape[-1] // 2
-        start = self.tables[:, 0, middle, middle]
-        distance = (start - rays.origins[..., 2:]) / rays.directions[..., 2:]  # [N, R, L]
-        for _ in range(self.steps):
-            distance = self._newton(rays, distance)
+        distance = self.fast_distance(rays) if self._compiled(rays) else self.distance(rays)
         points = rays.at(distance)
         inside = points[..., :2].abs().amax(dim=-1) <= self.half_width
         valid = inside & (points[..., 2] > -self.slab) & (points[..., 2] <= self.slab)
         end = plane_distance(rays, -self.slab)
         return Hits(torch.where(valid[..., None], points, rays.at(end)), torch.where(valid, distance, end), valid)
+
+    def distance(self, rays: Rays) -> Tensor:
+        """[N, R, L] distances after `steps` Newton steps: readable and differentiable."""
+        middle = self.tables.shape[-1] // 2
+        start = self.tables[:, 0, middle, middle]
+        distance = (start - rays.origins[..., 2:]) / rays.directions[..., 2:]
+        for _ in range(self.steps):
+            distance = self._newton(rays, distance)
+        return distance
+
+    def fast_distance(self, rays: Rays) -> Tensor:
+        """The same by the compiled twin: CPU, float32, no gradients."""
+        from gramhd_core.scenes.fast_cpu import newton_distances  # numba takes a second to import
+
+        flat = [t.contiguous().reshape(-1, 3).numpy() for t in rays]
+        found = newton_distances(self.tables.numpy(), flat[0], flat[1], self.half_width, self.steps)
+        return torch.from_numpy(found).reshape(*rays.directions.shape[:2], -1)
+
+    def _compiled(self, rays: Rays) -> bool:
+        plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (self.tables, *rays))
+        tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (self.tables, *rays))
+        return plain and not tracked
 
     def _newton(self, rays: Rays, distance: Tensor) -> Tensor:
         points = rays.at(distance)
