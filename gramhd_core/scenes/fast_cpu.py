@@ -1,6 +1,6 @@
 """Compiled twin of `HeightFields.hits` for CPUs: no gradients, float32, all cores.
 
-R rays, L level sets, G x G tables. The readable path is scenes/surfaces.py; tests/scenes/test_fast_cpu.py compares them.
+R rays, L level sets, G x G tables. The readable path is scenes/surfaces.py; a test compares the two.
 """
 
 from __future__ import annotations
