@@ -128,7 +128,10 @@ def describe(report: dict[str, Any]) -> list[str]:
         lines += ["", f"To install what is missing: pip install {' '.join(absent)}"]
     addresses = [file["address"] for file in report["weights"].values() if not file["found"]]
     if addresses:
-        lines += ["", "Missing weights are fetched when first needed; without internet, put these files there:"]
+        lines += [
+            "",
+            "No command of this version needs these weights; to have them at hand later, put the files there:",
+        ]
         lines += [f"  {address}" for address in addresses]
     if report["torch_trouble"]:
         lines += ["", f"torch does not load: {report['torch_trouble']}"]

@@ -8,10 +8,12 @@ from gramhd_cli import console, options
 def export_weights(ckpt: options.Ckpt, out: options.Out, json: options.Json = False) -> None:
     """Write a checkpoint under the official names.
 
-    A flat state dict of parameters, as .pt, .pth or .safetensors; `gramhd import` reads it back.
+    A flat state dict of parameters, as .pt, .pth or .safetensors. Conventions are not
+    part of that format: reading it back with `gramhd import` (published configs only)
+    gives a model in compatible mode.
 
     Examples:
-      gramhd export --ckpt runs/hr --out weights.pt
+      gramhd export --ckpt ffhq256.safetensors --out weights.pt
       gramhd export --ckpt ffhq256.safetensors --out official.safetensors --json
     """
     from gramhd_core.checkpoints.importers import export_official

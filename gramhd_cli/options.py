@@ -16,11 +16,8 @@ MOST_SEEDS = 1_000_000
 Out = Annotated[Path, typer.Option("--out", "--outdir", help="Where the result goes.", show_default=False)]
 Ckpt = Annotated[
     str,
-    typer.Option(
-        "--ckpt", help="A checkpoint file, a run folder (its newest) or a built-in model's name.", show_default=False
-    ),
+    typer.Option("--ckpt", help="A checkpoint file, or a run folder (its newest).", show_default=False),
 ]
-Data = Annotated[Path, typer.Option("--data", help="A data set: a folder or an uncompressed zip.", show_default=False)]
 Device = Annotated[
     str,
     typer.Option(

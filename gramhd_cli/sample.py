@@ -55,9 +55,10 @@ def sample(
 ) -> None:
     """Make pictures and videos of new heads from any angle.
 
-    The network runs once per seed, however many views are asked for (for an
-    interpolation: once per frame). The same seed is the same head, whatever
-    else is made with it. Prints the path of every file; --json says more.
+    The network runs once per seed, however many views are asked for (once per
+    frame for an interpolation; once per view for an imported gram64 model,
+    whose pictures are defined ray by ray). The same seed is the same head,
+    whatever else is made with it. Prints the path of every file; --json says more.
 
     Examples:
         gramhd sample --ckpt runs/hr --seeds 0-9 --out pics

@@ -14,6 +14,15 @@ from gramhd_core.errors import BadConfig
 T = TypeVar("T")
 
 
+def at_least(config: Any, least: int, *names: str) -> None:
+    """BadConfig if one of the named fields is smaller than `least`; for __post_init__."""
+    for name in names:
+        if getattr(config, name) < least:
+            raise BadConfig(
+                f"{name}={getattr(config, name)}", expected=f"at least {least} is needed", remedy="raise it"
+            )
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A (nested) dataclass -> plain JSON-able dict; tuples become lists."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -1,4 +1,4 @@
-"""With the reference's weights our compatible mode makes the reference's tensors (facts sheet, section 14)."""
+"""With the reference's weights our compatible mode makes the reference's tensors to the stated tolerances."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gramhd_core.errors import BadConfig
 from gramhd_core.generators.generator import Latent
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.geometry.level_sets import Hits
@@ -36,11 +37,19 @@ class GramConfig:
     manifolds: ManifoldsConfig = ManifoldsConfig()
     cameras: CameraPrior = CameraPrior()
     convention: RenderConvention = RenderConvention()
-    half_width: float = 0.12  # maps cover |x|, |y| <= half_width world units, whatever the camera's field of view
+    half_width: float = 0.14  # maps cover |x|, |y| <= half_width world units, whatever the camera's field of view
     map_sampling: PixelSampling = "area"  # where map cells are; look-ups always use "area", the official grid does not
     mask_maps: bool = False  # True: alpha is zeroed in cells without a crossing (published); False: only along rays
     scene: Literal["baked", "field"] = "baked"  # what `scene()` returns: maps of side map_size, or the field itself
     map_size: int = 128
+
+    def __post_init__(self) -> None:
+        if self.field.box != self.manifolds.box:
+            raise BadConfig(
+                f"field.box={self.field.box} and manifolds.box={self.manifolds.box}",
+                expected="field and manifolds live in the same box",
+                remedy="set both to the same length",
+            )
 
     def compatible(self) -> GramConfig:
         """The conventions official weights were trained with."""
@@ -48,6 +57,7 @@ class GramConfig:
             self,
             field=replace(self.field, view_dependence="camera", fp32_phases=False),
             convention=RenderConvention("endpoints", "full", 64, "cut", "sum", opaque_background=False),
+            half_width=0.12,
             map_sampling="endpoints",
             mask_maps=True,
             scene="field",
@@ -113,10 +123,14 @@ class Gram(nn.Module):
     def scene(self, latent: Latent, view_from: Camera | None = None) -> RadianceManifolds | FieldManifolds:
         """N identities. `view_from` is ignored unless colours depend on the camera (compatible mode)."""
         if self.config.scene == "field":
-            return self.field_scene(latent, locked=view_from is None)
+            return self.field_scene(latent, locked=view_from is None or not self._sees_directions)
         c = self.config
         low = self.low_maps(latent, self.grid(c.map_size), view_from=view_from)
         return self.manifolds(self.height_fields(), low.maps[:, :, :4], low.background)
+
+    @property
+    def _sees_directions(self) -> bool:
+        return self.config.field.view_dependence == "camera"
 
     def field_scene(
         self, latent: Latent, *, locked: bool | None = None, surfaces: Surfaces | None = None
@@ -124,7 +138,7 @@ class Gram(nn.Module):
         """The scene whose every view asks the field. `locked`: directions are (0, 0, -1) (default: as configured)."""
         c = self.config
         if locked is None:
-            locked = c.field.view_dependence != "camera"
+            locked = not self._sees_directions
 
         def ask(points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
             value = self.field(points, None if locked else directions, latent.film)
@@ -171,7 +185,7 @@ class Gram(nn.Module):
         n, size, levels = len(latent), int(grid.backdrop.shape[1] ** 0.5), grid.hits.points.shape[2]
         points = torch.cat([grid.hits.points, grid.backdrop[:, :, None]], dim=2).flatten(1, 2).expand(n, -1, -1)
         directions = None
-        if view_from is not None and self.config.field.view_dependence == "camera":
+        if view_from is not None and self._sees_directions:
             directions = points - view_from.position[:, None]
             directions = directions / directions.norm(dim=-1, keepdim=True)
         rgb, sigma, features = self._ask_in_chunks(points, directions, latent)

@@ -49,6 +49,18 @@ class GramHdConfig:
                 expected="super-resolution reads as many features as the field makes",
                 remedy="set both to the same number",
             )
+        if self.low.field.z_dim != self.sr.z_dim:
+            raise BadConfig(
+                f"low.field.z_dim={self.low.field.z_dim} and sr.z_dim={self.sr.z_dim}",
+                expected="one z drives the field and the super-resolution style",
+                remedy="set both to the same number",
+            )
+        if self.convention.hits == "upsampled" and self.convention.hit_size != self.low.image_size:
+            raise BadConfig(
+                f"convention.hit_size={self.convention.hit_size}",
+                expected=f"interpolated hits are those of the {self.low.image_size}-pixel picture",
+                remedy="set it to low.image_size, or convention.hits=full",
+            )
 
     @property
     def image_size(self) -> int:

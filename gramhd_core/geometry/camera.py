@@ -130,7 +130,7 @@ class CameraPrior:
 
     def sample(self, n: int, rng: torch.Generator, *, size: int = 256) -> Camera:
         """`n` cameras; draw i does not depend on n (item by item, so a batch can be split)."""
-        draws = torch.randn(n, 2, generator=rng, device=rng.device)
+        draws = torch.stack([torch.randn(2, generator=rng, device=rng.device) for _ in range(n)])
         return self.at(
             self.pitch_mean + self.pitch_sd * draws[:, 0], self.yaw_mean + self.yaw_sd * draws[:, 1], size=size
         )

@@ -50,7 +50,8 @@ def camera_rays(camera: Camera, *, sampling: PixelSampling = "area") -> Rays:
     plane = torch.stack([x, y, torch.zeros_like(x)], dim=-1).reshape(1, -1, 3)
     local = plane - focal[:, None, None] * pose.new_tensor([0.0, 0.0, 1.0])
     local = local / local.norm(dim=-1, keepdim=True)
-    directions = local @ pose[:, :3, :3].mT
+    # a sum of products, not a matrix product: autocast would round that one
+    directions = (local[:, :, None] * pose[:, None, :3, :3]).sum(dim=-1)
     return Rays(camera.position[:, None].expand_as(directions), directions)
 
 

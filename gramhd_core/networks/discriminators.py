@@ -26,7 +26,7 @@ class DiscriminatorConfig:
     from-RGB of the reduced image to the output of the block before it, times a gain that starts at 0: a discriminator
     that begins as the one trained on smaller images and grows.
     minibatch_std: append the spread over the batch before the last layer (published: off).
-    patch: weight-free switch for the patch branch of stage 2.
+    patch: add the patch discriminator of stage 2.
     """
 
     image_size: int = 64

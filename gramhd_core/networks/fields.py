@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gramhd_core.configs import at_least
 from gramhd_core.networks.mapping import Mapping
 
 WIDEN = 1e-3  # "widened sigmoid": colours may reach 0 and 1 exactly
@@ -37,6 +38,10 @@ class FieldConfig:
     start_radius: float = 0.085  # of that ball, world units: raw density crosses 0 there
     box: float = 0.12
     fp32_phases: bool = True  # keep sin(f x + p) in fp32 under autocast; False is the published behaviour
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "z_dim", "hidden", "mapping_hidden", "mapping_layers")
+        at_least(self, 2, "layers")
 
     @property
     def film_layers(self) -> int:
@@ -95,13 +100,19 @@ class Field(nn.Module):
 
     def film(self, z: Tensor) -> Tensor:
         """z [N, z_dim] -> raw modulation [N, film layers, 2, H]; index 0 of axis 2 frequencies, 1 phases."""
-        return self.mapping(z).unflatten(1, (2, self.config.film_layers, self.config.hidden)).transpose(1, 2)
+        with self._precision(z):
+            raw = self.mapping(z)
+        return raw.unflatten(1, (2, self.config.film_layers, self.config.hidden)).transpose(1, 2)
 
     def forward(self, points: Tensor, directions: Tensor | None, film: Tensor) -> FieldValue:
         """World points [N, P, 3], unit view directions [N, P, 3] (None: locked to (0, 0, -1)), film -> FieldValue."""
-        enabled = torch.is_autocast_enabled(points.device.type) and not self.config.fp32_phases
-        with torch.autocast(points.device.type, enabled=enabled):
+        with self._precision(points):
             return self._forward(points, directions, film)
+
+    def _precision(self, like: Tensor) -> torch.autocast:
+        """Autocast as it is outside, or switched off where phases must stay in fp32."""
+        kind = like.device.type
+        return torch.autocast(kind, enabled=torch.is_autocast_enabled(kind) and not self.config.fp32_phases)
 
     def _forward(self, points: Tensor, directions: Tensor | None, film: Tensor) -> FieldValue:
         c = self.config

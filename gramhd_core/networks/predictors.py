@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gramhd_core.configs import at_least
 from gramhd_core.geometry.level_sets import Hits, first_crossings, sphere_hits
 from gramhd_core.geometry.rays import Rays
 
@@ -36,6 +37,10 @@ class ManifoldsConfig:
     near: float = 0.88  # search range along camera and gridding rays, distances
     far: float = 1.12
     samples: int = 64
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, "count", "samples")
+        at_least(self, 1, "hidden", "layers")
 
     @property
     def level_sets(self) -> int:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gramhd_core.configs import at_least
+from gramhd_core.errors import BadConfig
 from gramhd_core.networks.mapping import Mapping
 
 SLOPE = 0.2  # of every LeakyReLU
@@ -40,6 +42,15 @@ class SuperResolutionConfig:
     start: Literal["published", "residual"] = "published"
     # "bilinear": features are up-sampled smoothly instead of shuffled, which cannot make a checkerboard
     upsampling: Literal["shuffle", "bilinear"] = "shuffle"
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "z_dim", "width", "growth", "style_hidden")
+        if len(self.up_channels) != len(self.background_up_channels) or not self.up_channels:
+            raise BadConfig(
+                f"{len(self.up_channels)} sr.up_channels and {len(self.background_up_channels)} background_up_channels",
+                expected="both networks double the same number of times, at least once",
+                remedy="give as many of one as of the other",
+            )
 
     @property
     def scale(self) -> int:

@@ -106,7 +106,7 @@ class SampleRequest:
 class SampledFile:
     """A file that was written.
 
-    kind: "image", "depth" (16 bit), "depth_preview", "alpha", "contact_sheet", "epi" or "video".
+    kind: "image", "depth" (16 bit), "depth_preview", "alpha", "contact_sheet", "epi", "video" or "depth_video".
     pitch, yaw: radians, one per view, in reading order (sheets row by row, videos in time; contact sheets and grids
     repeat theirs for every seed). near, far: what the palest and darkest colour of a depth preview mean, world units.
     """
@@ -122,7 +122,7 @@ class SampledFile:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Everything `sample` did: the files in the order of writing, what they cost (scenes = network passes)."""
+    """Everything `sample` did: files in the order of writing and what they cost (scenes: calls of `scene`)."""
 
     request: SampleRequest
     size: int

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gramhd_core.configs import to_dict
+from gramhd_core.configs import at_least, to_dict
 from gramhd_core.errors import BadConfig
 from gramhd_core.generators.gram import GramConfig
 from gramhd_core.generators.gram_hd import GramHdConfig
@@ -15,7 +15,7 @@ from gramhd_core.networks.discriminators import DiscriminatorConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Schedule and weights of one stage. Defaults: published numbers of GRAM64 (facts: GRAM-HD reference configs).
+    """Schedule and weights of one stage. Defaults: the numbers of GRAM-HD's reference config for GRAM64.
 
     Learning rates, Adam betas (0.0, 0.9); r1_weight is that of a step with R1 every step: with r1_every = k the term
     is computed on every k-th step and multiplied by k.
@@ -50,6 +50,18 @@ class TrainConfig:
     max_minutes: float = 0.0  # stop, with a checkpoint, after this long; 0: no limit
     workers: int = 2
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "images", "batch", "micro_batches", "r1_every", "log_every", "sample_every", "save_every")
+        at_least(self, 1, "keep", "workers")
+        if not 0 <= self.ema < 1:
+            raise BadConfig(f"train.ema={self.ema}", expected="a decay from 0 to below 1 is needed", remedy="try 0.999")
+        if self.g_lr <= 0 or self.d_lr <= 0 or self.clip <= 0:
+            raise BadConfig(
+                f"train.g_lr={self.g_lr}, d_lr={self.d_lr}, clip={self.clip}",
+                expected="learning rates and the gradient norm to clip at are positive",
+                remedy="raise the one that is not",
+            )
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -70,10 +82,10 @@ class RunConfig:
                 expected=f"the generator makes images of {self.generator.image_size} pixels",
                 remedy="set both to the same size",
             )
-        if t.batch < 1 or t.micro_batches < 1 or t.batch % t.micro_batches:
+        if t.batch % t.micro_batches:
             raise BadConfig(
                 f"train.batch={t.batch} with train.micro_batches={t.micro_batches}",
-                expected="the batch must be a positive multiple of the number of micro-batches",
+                expected="the batch must be a multiple of the number of micro-batches",
                 remedy="choose sizes that divide",
             )
 

@@ -57,10 +57,17 @@ class Recipe:
 def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progress | None = None) -> Path:
     """Train until `train.images` reals were shown or time is up; goes on with `out`. Returns the last checkpoint."""
     c = recipe.config.train
+    _check_folder(out, recipe.config)
     reader = DatasetReader(data, size=recipe.generator.image_size, mirror=c.mirror)
-    _claim(out, recipe.config)
+    if reader.resolution < reader.image_size:
+        raise BadDataset(
+            f"{data} holds images of {reader.resolution} pixels",
+            expected=f"this preset trains on {reader.image_size}",
+            remedy="prepare the data at that size or larger, or choose a smaller preset",
+        )
     run = Run(recipe, reader, out, device=device)
     run.resume()
+    write_text(out / "config.json", json.dumps(recipe.config.describe(), indent=2) + "\n")
     progress = progress or Silent()
     progress.start(f"train-{recipe.config.stage}", c.images, done=min(run.images, c.images))
     deadline = time.monotonic() + 60 * c.max_minutes if c.max_minutes else math.inf
@@ -74,6 +81,7 @@ def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progr
             if run.due(c.save_every):
                 run.save()
         newest = run.save()
+    run.stream.close()
     progress.finish()
     if stop.is_set():
         raise KeyboardInterrupt
@@ -140,6 +148,7 @@ class Run:
                 "step": self.step,
                 "data": self.reader.fingerprint,
                 "position": self.stream.position,
+                "parent": self.recipe.parent,
                 "rng": self.rng.get_state(),
                 "generator": dict(self.generator.state_dict()),
                 "discriminator": dict(self.discriminator.state_dict()),
@@ -196,6 +205,7 @@ class Run:
         self.rng.set_state(state["rng"].to(torch.uint8))
         self.stream.seek(state["position"])
         self.step = state["step"]
+        self.recipe.parent = state["parent"]  # what the weights came from, whatever --start names by now
 
     @torch.no_grad()
     def save_samples(self) -> None:
@@ -278,8 +288,8 @@ def _given(start: Path | None) -> Path:
     return start
 
 
-def _claim(out: Path, config: RunConfig) -> None:
-    """Write config.json, or check that the run there is this one."""
+def _check_folder(out: Path, config: RunConfig) -> None:
+    """BadConfig if `out` holds another run, or something that is no run. Writes nothing."""
     path = out / "config.json"
     if path.exists():
         try:
@@ -300,7 +310,6 @@ def _claim(out: Path, config: RunConfig) -> None:
             expected="a new or an earlier run's folder is needed",
             remedy="give another --out",
         )
-    write_text(path, json.dumps(config.describe(), indent=2) + "\n")
 
 
 def _same(wanted: Any, known: Any) -> bool:

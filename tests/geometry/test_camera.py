@@ -57,6 +57,13 @@ def test_rays_start_at_the_camera_have_unit_length_and_the_field_of_view(samplin
     assert widest == pytest.approx(edge, abs=1e-3)
 
 
+def test_rays_keep_full_precision_under_autocast() -> None:
+    camera = Camera.orbit(0.2, -0.4, size=9)
+    exact = camera_rays(camera).directions
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(camera_rays(camera).directions, exact)
+
+
 def test_top_left_ray_points_up_and_left() -> None:
     d = camera_rays(Camera.orbit(0.0, 0.0, size=4)).directions[0, 0]
     assert d[0] < 0 < d[1]
@@ -88,6 +95,6 @@ def test_prior_has_the_published_spread_and_does_not_depend_on_the_batch() -> No
     assert many.yaw.std().item() == pytest.approx(0.3, rel=0.05)
     assert many.pitch.std().item() == pytest.approx(0.155, rel=0.05)
     rng = torch.Generator().manual_seed(3)
-    split = torch.cat([prior.sample(2, rng).yaw, prior.sample(3, rng).yaw])
-    whole = prior.sample(5, torch.Generator().manual_seed(3)).yaw
+    split = torch.cat([prior.sample(n, rng).yaw for n in (2, 3, 15, 20)])
+    whole = prior.sample(40, torch.Generator().manual_seed(3)).yaw
     assert torch.allclose(split, whole)

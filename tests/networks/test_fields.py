@@ -80,10 +80,10 @@ def test_only_a_colour_layer_sees_the_direction(dependence: str) -> None:
 def test_phases_keep_full_precision_under_autocast_unless_told_otherwise(fp32: bool) -> None:
     torch.manual_seed(0)
     field = Field(replace(SMALL, fp32_phases=fp32))
-    film, points = field.film(torch.randn(1, 8)), torch.rand(1, 20, 3) * 0.2 - 0.1
-    exact = field(points, None, film)
+    z, points = torch.randn(1, 8), torch.rand(1, 20, 3) * 0.2 - 0.1
+    exact = field(points, None, field.film(z))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = field(points, None, film)
+        cast = field(points, None, field.film(z))
     assert torch.equal(exact.rgb, cast.rgb) == fp32
 
 

@@ -111,12 +111,37 @@ def test_fields_that_must_agree_can_be_changed_together() -> None:
         ("train.batch.size=3", "no fields of its own"),
         ("train.micro_batches=3", "multiple"),
         ("discriminator.image_size=32", "images of 16 pixels"),
+        ("train.save_every=0", "at least 1"),
+        ("train.log_every=0", "at least 1"),
+        ("train.keep=-1", "at least 1"),
+        ("train.images=0", "at least 1"),
+        ("train.ema=2", "below 1"),
+        ("train.g_lr=0", "positive"),
+        ("generator.manifolds.count=1", "at least 2"),
+        ("generator.field.z_dim=0", "at least 1"),
+        ("generator.field.layers=1", "at least 2"),
+        ("generator.field.box=0.2", "same box"),
     ],
 )
 def test_wrong_overrides_are_one_sentence(text: str, words: str) -> None:
     with pytest.raises(BadConfig, match=words) as refused:
         run_config("demo", "lr", [text])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("generator.sr.z_dim=32", "one z drives"),
+        ("generator.sr.features=8", "as many features"),
+        ("generator.sr.background_up_channels=8,8", "same number of times"),
+        ("generator.convention.hits=upsampled", "interpolated hits"),
+        ("generator.sr.upsampling=cubic", "shuffle, bilinear"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_one_sentence(text: str, words: str) -> None:
+    with pytest.raises(BadConfig, match=words):
+        run_config("demo", "hr", [text])
 
 
 def test_unknown_presets_get_the_nearest() -> None:

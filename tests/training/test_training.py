@@ -190,6 +190,7 @@ def test_stage_two_resumes_bit_identically(heads: Path, low_run: Path, tmp_path:
         "train.r1_every=1",
         "train.clip=0.01",
         "train.pose_fake=0",
+        "train.pose_real=0",
         "generator.field.view_dependence=camera",
         "generator.manifolds.predictor=mlp",
     ],
@@ -201,7 +202,8 @@ def test_every_training_switch_changes_the_losses(switch: str, heads: Path, low_
 
 
 @pytest.mark.parametrize(
-    "switch", ["train.consistency_maps=false", "train.r1_patch=true", "train.consistency_weight=0"]
+    "switch",
+    ["train.consistency_maps=false", "train.r1_patch=true", "train.consistency_weight=0", "train.patch_weight=0.5"],
 )
 def test_every_switch_of_stage_two_changes_the_losses(switch: str, heads: Path, low_run: Path, tmp_path: Path) -> None:
     more = ["train.images=16", "train.r1_every=1"]
@@ -214,7 +216,9 @@ def test_micro_batches_sum_to_the_gradient_of_the_whole_batch() -> None:
     """Same fakes, no minibatch statistics: the norm of D's gradient does not depend on the split."""
     norms = {}
     for pieces in (1, 2):
-        config = run_config("tiny", "lr", [f"train.micro_batches={pieces}", "train.r1_every=1"])
+        config = run_config(
+            "tiny", "lr", [f"train.micro_batches={pieces}", "train.r1_every=1", "train.fresh_fakes=false"]
+        )
         recipe = recipe_lr(config)
         with initialised_from(3):
             from gramhd_core.networks.discriminators import Discriminator
@@ -275,6 +279,29 @@ def test_wrong_runs_are_refused(heads: Path, low_run: Path, tmp_path: Path) -> N
         train_hr(heads, tmp_path / "x", lr_checkpoint=low_run, config=run_config("demo", "hr", []))
     with pytest.raises(BadCheckpoint, match="another field or other manifolds"):
         train_hr(heads, tmp_path / "y", lr_checkpoint=low_run, config=hr("generator.low.field.delta=0.5"))
+
+
+def test_images_smaller_than_the_preset_are_refused_and_nothing_is_left(heads: Path, tmp_path: Path) -> None:
+    config = run_config("gram64-ffhq", "lr", [])
+    with pytest.raises(BadDataset, match="images of 32 pixels"):
+        train_lr(heads, tmp_path / "run", config=config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_averaging_decay_changes_the_model_and_not_the_losses(heads: Path, low_run: Path, tmp_path: Path) -> None:
+    newest = train_lr(heads, tmp_path / "run", config=lr("train.ema=0.0"))
+    assert losses(tmp_path / "run") == losses(low_run)
+    a, b = Checkpoint.load(newest), Checkpoint.load(low_run / "checkpoints" / newest.name)
+    assert not all(torch.equal(a.weights[name], b.weights[name]) for name in b.weights)
+
+
+def test_provenance_is_that_of_the_weights_even_after_a_resume(heads: Path, tmp_path: Path) -> None:
+    low = tmp_path / "low"
+    train_lr(heads, low, config=lr("train.images=48"))
+    train_hr(heads, tmp_path / "hr", lr_checkpoint=low, config=hr("train.images=8"))
+    train_lr(heads, low, config=lr())  # stage 1 goes on meanwhile
+    newest = train_hr(heads, tmp_path / "hr", lr_checkpoint=low, config=hr())
+    assert Checkpoint.load(newest).provenance["parent"]["step"] == 3
 
 
 def test_another_data_set_is_refused_on_resume(heads: Path, low_run: Path, tmp_path: Path) -> None:
