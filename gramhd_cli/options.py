@@ -23,7 +23,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="|".join(DEVICES),
-        help="auto takes the GPU where there is one.",
+        help="auto takes an NVIDIA GPU where there is one, else the CPU.",
         autocompletion=lambda: list(DEVICES),
     ),
 ]
@@ -62,12 +62,12 @@ def _bad_seeds(text: str, rule: str) -> BadArgument:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` -> the best device here; any other name is checked (`cuda:1` names the second GPU). Imports torch."""
+    """`auto` -> cuda where there is one, else cpu; any other name is checked (`cuda:1` names the second GPU). Imports torch."""
     import torch
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if present[name])
+        return "cuda" if present["cuda"] else "cpu"  # mps lacks operators in some versions: name it to use it
     kind, _, index = device.partition(":")
     if kind not in present or (index and not (kind == "cuda" and index.isdecimal())):
         raise BadArgument(

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gramhd_core.configs import at_least
 from gramhd_core.errors import BadConfig
 from gramhd_core.generators.generator import Latent
 from gramhd_core.geometry.camera import Camera, CameraPrior
@@ -44,6 +45,13 @@ class GramConfig:
     map_size: int = 128
 
     def __post_init__(self) -> None:
+        at_least(self, 2, "image_size", "map_size")
+        if not (self.half_width > 0 and 0 < self.cameras.fov_degrees < 180):
+            raise BadConfig(
+                f"half_width={self.half_width} and cameras.fov_degrees={self.cameras.fov_degrees}",
+                expected="a length above 0 and an angle between 0 and 180 degrees are needed",
+                remedy="mend the one that is not",
+            )
         if self.field.box != self.manifolds.box:
             raise BadConfig(
                 f"field.box={self.field.box} and manifolds.box={self.manifolds.box}",
@@ -148,6 +156,7 @@ class Gram(nn.Module):
             surfaces or self.predictor,
             ask,
             len(latent),
+            c.manifolds.level_sets,
             c.field.delta,
             c.manifolds.background_z,
             c.convention,

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gramhd_core.configs import at_least
 from gramhd_core.errors import BadConfig
 from gramhd_core.geometry.resample import downsample
 
@@ -38,10 +39,32 @@ class DiscriminatorConfig:
     patch_width: int = 0  # 0: published rule
     patch_layers: int = 0  # 0: published rule
 
+    def __post_init__(self) -> None:
+        at_least(self, 8, "image_size")
+        at_least(self, 1, "entries")
+        blocks = len(self.channels()) - 1
+        if self.entries > blocks or min(self.widths, default=1) < 1:
+            raise BadConfig(
+                f"discriminator.entries={self.entries} and widths={self.widths}",
+                expected=f"at most {blocks} resolutions can see the image and widths are positive",
+                remedy="lower entries or mend widths",
+            )
+        if self.patch and (self.patch_side() < 1 or min(self.patch_width, self.patch_layers) < 0):
+            raise BadConfig(
+                f"discriminator.patch with {self.image_size}-pixel images",
+                expected="its convolutions leave nothing of images that small",
+                remedy="lower discriminator.patch_layers or set patch=false",
+            )
+
+    def patch_side(self) -> int:
+        """Side of the map of patch logits: halvings with 4 x 4 windows, then two steps of stride 1."""
+        layers = self.patch_layers or max(3, int(math.log2(self.image_size)) - 6)
+        return self.image_size // 2**layers - 2
+
     def channels(self) -> list[int]:
         """Channels after from-RGB and after each block; one block per halving down to 2 x 2."""
         blocks = int(math.log2(self.image_size)) - 1
-        if 2 ** (blocks + 1) != self.image_size or blocks < 1:
+        if 2 ** (blocks + 1) != self.image_size:
             raise BadConfig(
                 f"discriminator.image_size={self.image_size}",
                 expected="the discriminator halves images down to 2 x 2",

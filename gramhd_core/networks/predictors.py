@@ -98,7 +98,7 @@ class MlpPredictor(nn.Module):
         n, r, _ = rays.directions.shape
         origins, directions = rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3)
         values = origins.new_empty(n * r, len(positions))
-        step = n * r if origins.is_cuda else 64
+        step = 64 if origins.device.type == "cpu" else 1 << 14
         for i in range(0, n * r, step):
             points = origins[i : i + step, None] + positions[:, None] * directions[i : i + step, None]
             values[i : i + step] = self(points)

@@ -23,7 +23,8 @@ from gramhd_core.scenes.scene import Rendering
 from gramhd_core.scenes.surfaces import Surfaces
 
 FADE = 0.1  # width of the soft map border, fraction of half_width
-CHUNK_RAYS = 1 << 16  # rays rendered at once when no gradient is recorded
+CHUNK_RAYS = 1 << 16  # rays looked up at once when no gradient is recorded
+CHUNK_POINTS = 1 << 15  # points a field is asked for at once, likewise
 FAR_DELTA = 1e10  # published thickness of whatever comes last along a ray
 
 
@@ -180,10 +181,10 @@ class RadianceManifolds:
             rays = camera_rays(camera.with_size(c.hit_size), sampling=c.pixel_sampling)
             small = intersect(rays, self.surfaces, background_z=self.background_z)
             view = _flat(upsample_view(small, camera, size=c.hit_size), n)
-            yield from _chunks(view.slice, view.origins.shape[1])
+            yield from _chunks(view.slice, view.origins.shape[1], CHUNK_RAYS)
         else:
             rays = Rays(*(t.reshape(n, -1, 3) for t in camera_rays(camera, sampling=c.pixel_sampling)))
-            for part in _chunks(rays.slice, rays.origins.shape[1]):
+            for part in _chunks(rays.slice, rays.origins.shape[1], CHUNK_RAYS):
                 yield intersect(part, self.surfaces, background_z=self.background_z)
 
     def _picture(self, view: View) -> FrontToBack:
@@ -196,7 +197,8 @@ class RadianceManifolds:
         if self.convention.edge == "cut":
             rgba = _sample(self.maps[:, level], xy, padding="zeros")
             return Layer(rgba[..., :3], rgba[..., 3])
-        rgba = _sample(self.maps[:, level], xy, padding="border")
+        limit = 1 - 1 / self.maps.shape[-1]  # the outermost cell centres: beyond them the map goes on as it ends
+        rgba = _sample(self.maps[:, level], xy.clamp(-limit, limit), padding="zeros")
         inside = ((1 - xy.abs().amax(dim=-1)) / FADE).clamp(0, 1)
         return Layer(rgba[..., :3], rgba[..., 3] * inside)
 
@@ -211,6 +213,7 @@ class FieldManifolds:
     surfaces: Surfaces
     field: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     identities: int
+    levels: int
     delta: float = 0.04
     background_z: float = -0.12
     convention: RenderConvention = RenderConvention()
@@ -225,7 +228,8 @@ class FieldManifolds:
         n = self.identities
         assert n in (1, len(camera)), f"{n} identities cannot be seen by {len(camera)} cameras"
         rays = Rays(*(t.reshape(n, -1, 3) for t in camera_rays(camera, sampling=self.convention.pixel_sampling)))
-        pictures = [self._picture(part) for part in _chunks(rays.slice, rays.origins.shape[1])]
+        step = max(1, CHUNK_POINTS // (self.levels + 1))
+        pictures = [self._picture(part) for part in _chunks(rays.slice, rays.origins.shape[1], step)]
         joined = pictures[0] if len(pictures) == 1 else FrontToBack.joined(pictures)
         return rendering(joined, camera, depth=self.convention.depth)
 
@@ -271,6 +275,7 @@ def _flat(view: View, n: int) -> View:
     )
 
 
-def _chunks(part: Callable, rays: int) -> Iterator:
-    step = rays if torch.is_grad_enabled() else CHUNK_RAYS
+def _chunks(part: Callable, rays: int, step: int) -> Iterator:
+    """Parts of `step` rays; all at once where gradients are recorded."""
+    step = rays if torch.is_grad_enabled() else step
     return (part(i, min(i + step, rays)) for i in range(0, rays, step))

@@ -74,7 +74,7 @@ class HeightFields(NamedTuple):
     def _newton(self, rays: Rays, distance: Tensor) -> Tensor:
         points = rays.at(distance)
         grid = (points[..., :2] * (1 / self.half_width)).permute(2, 0, 1, 3)  # [L, N, R, 2]
-        found = F.grid_sample(self.tables, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        found = F.grid_sample(self.tables, grid.clamp(-1, 1), mode="bilinear", padding_mode="zeros", align_corners=True)
         z, slope_x, slope_y = found.permute(1, 2, 3, 0)  # each [N, R, L]
         d = rays.directions[:, :, None]
         rate = d[..., 2] - slope_x * d[..., 0] - slope_y * d[..., 1]  # d (z(t) - z_l) / d t, about -1

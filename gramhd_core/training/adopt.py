@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_check
 from gramhd_core.checkpoints.training_state import load_state
 from gramhd_core.errors import BadCheckpoint
 from gramhd_core.generators.gram import Gram
+from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.networks.discriminators import Discriminator
 
+MAY_DIFFER = ("features", "fp32_phases", "view_dependence")  # a colour layer more or less shows in the shapes
 HEADS = "field.output_feature"  # new in stage 2: not in a stage-1 checkpoint
 
 
@@ -28,11 +30,13 @@ def adopt_discriminator(discriminator: Discriminator, start: Path) -> None:
     discriminator.grow_from(load_state(state)["discriminator"])
 
 
-def adopt_low(generator: Gram, start: Path) -> dict[str, Any]:
-    """Copy the weights of the checkpoint (or run) `start`; feature heads stay new. Returns its provenance.
+def adopt_low(generator: Gram | GramHd, start: Path) -> dict[str, Any]:
+    """Copy the weights of the stage-1 model `start`; feature heads stay new. Returns its provenance.
 
-    Raises BadCheckpoint if it is no stage-1 model, or one with other shapes, manifolds or modulation constants.
+    Raises BadCheckpoint if it is no stage-1 model, or one with other shapes, manifolds or modulation constants. How its
+    colours were directed and its precision may differ: an imported model can be trained on with locked directions.
     """
+    low = generator.low if isinstance(generator, GramHd) else generator
     parent = Checkpoint.load(find_checkpoint(start))
     if parent.family != "gram":
         raise BadCheckpoint(
@@ -40,15 +44,26 @@ def adopt_low(generator: Gram, start: Path) -> dict[str, Any]:
             expected="a stage-1 (gram) checkpoint is needed to start from",
             remedy="give the run folder of gramhd train-lr",
         )
-    wanted = {name: t for name, t in generator.state_dict().items() if not name.startswith(HEADS)}
+    wanted = {name: t for name, t in low.state_dict().items() if not name.startswith(HEADS)}
     given = {name: t for name, t in parent.weights.items() if not name.startswith(HEADS)}
     check_fit(wanted, given, where=f"the LR checkpoint {start}")
-    ours, theirs = generator.config, parent.config
-    if ours.manifolds != theirs.manifolds or replace(ours.field, features=0) != replace(theirs.field, features=0):
+    differing = _differing(low.config.manifolds, parent.config.manifolds) + _differing(
+        low.config.field, parent.config.field
+    )
+    if differing:
         raise BadCheckpoint(
-            f"the LR checkpoint {start} was trained with another field or other manifolds",
+            f"the LR checkpoint {start} was trained with another field or other manifolds ({'; '.join(differing)})",
             expected="levels, box and modulation constants must stay the same",
-            remedy="choose the preset that belongs to it, or override its field and manifolds",
+            remedy="choose the preset that belongs to it, or override these fields",
         )
-    generator.load_state_dict(given, strict=False)
+    low.load_state_dict(given, strict=False)
+    if isinstance(generator, GramHd):
+        generator.forget_geometry()
     return {"step": parent.step, "images_seen": parent.images_seen, **parent.provenance}
+
+
+def _differing(ours: Any, theirs: Any) -> list[str]:
+    """`name a here, b there` for every field of two configs of one kind that must agree and does not."""
+    names = [field.name for field in dataclasses.fields(ours) if field.name not in MAY_DIFFER]
+    pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in names]
+    return [f"{name} {a} here, {b} there" for name, a, b in pairs if a != b]

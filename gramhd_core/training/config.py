@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,7 +54,7 @@ class TrainConfig:
         at_least(self, 1, "keep", "workers")
         if not 0 <= self.ema < 1:
             raise BadConfig(f"train.ema={self.ema}", expected="a decay from 0 to below 1 is needed", remedy="try 0.999")
-        if self.g_lr <= 0 or self.d_lr <= 0 or self.clip <= 0:
+        if not (self.g_lr > 0 and self.d_lr > 0 and self.clip > 0):
             raise BadConfig(
                 f"train.g_lr={self.g_lr}, d_lr={self.d_lr}, clip={self.clip}",
                 expected="learning rates and the gradient norm to clip at are positive",
@@ -96,11 +95,6 @@ class RunConfig:
     def identity(self) -> dict[str, Any]:
         """What must not change between the sittings of one run."""
         whole = self.describe()
-        free = ("images", "log_every", "sample_every", "save_every", "keep", "max_minutes", "workers")
+        free = ("images", "micro_batches", "log_every", "sample_every", "save_every", "keep", "max_minutes", "workers")
         whole["train"] = {name: value for name, value in whole["train"].items() if name not in free}
         return {name: whole[name] for name in ("stage", "generator", "discriminator", "train")}
-
-
-def replace_train(config: RunConfig, **changes: Any) -> RunConfig:
-    """The same run with other schedule fields."""
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))

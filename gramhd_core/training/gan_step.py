@@ -6,7 +6,7 @@ B images of one micro-batch, S x S, in [-1, 1]; angles [B, 2] = (pitch, yaw), ra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,16 +33,18 @@ class Side:
     parameters: list[nn.Parameter]
     optimiser: torch.optim.Adam
 
-    def step(self, scaler: torch.amp.GradScaler, *, clip: float) -> float:
+    def step(self, scaler: torch.amp.GradScaler, *, clip: float) -> Tensor:
         """Unscale, clip, update, clear. Returns the gradient norm before clipping."""
         scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
         scaler.step(self.optimiser)
         self.optimiser.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm.detach()
 
 
-Draw = Callable[[int], Fakes]  # number of images -> fakes, with a graph if gradients are enabled
+# (images, pieces) -> the batch's fakes piece by piece, made when asked for, with a graph if gradients are enabled then;
+# latents and cameras are drawn for the whole batch, so that they do not depend on the number of pieces
+Draw = Callable[[int, int], Iterator[Fakes]]
 
 
 class GanStep:
@@ -60,21 +62,26 @@ class GanStep:
         pieces = list(zip(reals.chunk(c.micro_batches), angles.chunk(c.micro_batches), strict=True))
         log: dict[str, Tensor] = {}
         kept: list[Fakes] = []
+        fresh = draw(len(reals), c.micro_batches)
         for real, angle in pieces:
             with self._precision(), torch.set_grad_enabled(not c.fresh_fakes):
-                fakes = draw(len(real))
+                fakes = next(fresh)
             if not c.fresh_fakes:
                 kept.append(fakes)
             self._discriminator_piece(fakes, real, angle, lazy=step % c.r1_every == 0, log=log)
         norm_d = self.d.step(self.scaler, clip=c.clip)
+        seen = iter(kept) if kept else draw(len(reals), c.micro_batches)
         with frozen(self.d.parameters):
-            for i, (real, _) in enumerate(pieces):
+            for _ in pieces:
                 with self._precision():
-                    fakes = kept[i] if kept else draw(len(real))
+                    fakes = next(seen)
                 self._generator_piece(fakes, log=log)
         norm_g = self.g.step(self.scaler, clip=c.clip)
         self.scaler.update()
-        return {name: float(value) for name, value in log.items()} | {"d_norm": norm_d, "g_norm": norm_g}
+        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
+            self.scaler.update(1.0)  # the published floor
+        log |= {"d_norm": norm_d, "g_norm": norm_g}
+        return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))  # one transfer from the device
 
     def _discriminator_piece(self, fakes: Fakes, real: Tensor, angles: Tensor, *, lazy: bool, log: dict) -> None:
         c = self.config

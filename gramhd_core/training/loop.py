@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from gramhd_core.checkpoints.checkpoint import Checkpoint, checkpoint_steps
 from gramhd_core.checkpoints.training_state import load_state, save_state
 from gramhd_core.data.dataset import BatchStream, DatasetReader
-from gramhd_core.errors import BadCheckpoint, BadConfig, BadDataset
-from gramhd_core.files import write_text
+from gramhd_core.errors import BadCheckpoint, BadConfig, BadDataset, GramhdError
+from gramhd_core.files import cannot_write, sweep, write_text
 from gramhd_core.generators.gram import Gram
 from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.networks.discriminators import Discriminator
 from gramhd_core.outputs.images import rgb8, save_png, sheet
 from gramhd_core.progress import Progress, Silent
-from gramhd_core.training.adopt import adopt_discriminator
+from gramhd_core.training.adopt import adopt_discriminator, adopt_low
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.ema import Ema
 from gramhd_core.training.gan_step import Fakes, GanStep, Side
@@ -44,14 +44,16 @@ BETAS = (0.0, 0.9)
 
 @dataclass
 class Recipe:
-    """What one stage adds to the loop. `draw(z [B, z_dim], camera of B) -> Fakes`, by the live weights."""
+    """What one stage adds to the loop. `draw(z [B, z_dim], camera of B) -> Fakes`, by the live weights.
+
+    start: the checkpoint or run that a new training begins with; a training that goes on does not look at it again.
+    """
 
     config: RunConfig
     generator: Gram | GramHd
     trainable: list[nn.Parameter]
     draw: Callable[[Tensor, Camera], Fakes]
-    start: Path | None = None  # checkpoint or run this stage starts from
-    parent: dict[str, Any] = field(default_factory=dict)  # its provenance
+    start: Path | None = None
 
 
 def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progress | None = None) -> Path:
@@ -71,9 +73,14 @@ def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progr
     progress = progress or Silent()
     progress.start(f"train-{recipe.config.stage}", c.images, done=min(run.images, c.images))
     deadline = time.monotonic() + 60 * c.max_minutes if c.max_minutes else math.inf
-    with stop_requests() as stop, run.writer() as log:
+    with stop_requests() as stop, contextlib.closing(run.stream), run.writer() as log:
         while run.images < c.images and time.monotonic() < deadline and not stop.is_set():
-            values = run.advance()
+            try:
+                values = run.advance()
+            except GramhdError:  # an image that turns out to be damaged: what was learnt so far is kept
+                if run.step:
+                    run.save()
+                raise
             log(values)
             progress.advance(c.batch, note=_note(values))
             if run.due(c.sample_every):
@@ -81,7 +88,6 @@ def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progr
             if run.due(c.save_every):
                 run.save()
         newest = run.save()
-    run.stream.close()
     progress.finish()
     if stop.is_set():
         raise KeyboardInterrupt
@@ -97,8 +103,9 @@ class Run:
         self.generator = recipe.generator.to(self.device)
         with initialised_from(c.seed + 1):
             self.discriminator = Discriminator(recipe.config.discriminator).to(self.device)
-        if c.grow_discriminator:
-            adopt_discriminator(self.discriminator, _given(recipe.start))
+        self.parent: dict[str, Any] = {}  # provenance of what it started from
+        if not self._resumable():
+            self._begin()
         self.ema = Ema(self.generator, decay=c.ema)
         self.rng = torch.Generator().manual_seed(c.seed)
         self.stream = BatchStream(reader, batch=c.batch, seed=c.seed, workers=c.workers)
@@ -128,10 +135,23 @@ class Run:
         self.step += 1
         return {"step": self.step, "images": self.images, **values}
 
-    def _draw(self, n: int) -> Fakes:
+    def _draw(self, n: int, pieces: int) -> Iterator[Fakes]:
         z = torch.randn(n, self.generator.latent_dim, generator=self.rng).to(self.device)
         camera = self.generator.cameras.sample(n, self.rng, size=self.generator.image_size).to(self.device)
-        return self.recipe.draw(z, camera)
+        share = n // pieces
+        return (self.recipe.draw(z[i : i + share], camera[i : i + share]) for i in range(0, n, share))
+
+    def _begin(self) -> None:
+        """Take over the weights of the run this one starts from, if there is one."""
+        start = self.recipe.start
+        if start is not None:
+            self.parent = adopt_low(self.generator, start)
+        if self.recipe.config.train.grow_discriminator:
+            adopt_discriminator(self.discriminator, _given(start))
+
+    def _resumable(self) -> list[int]:
+        """Steps whose model and state are both there, ascending."""
+        return [step for step in checkpoint_steps(self.out) if self._files(step)[1].exists()]
 
     def _files(self, step: int) -> tuple[Path, Path]:
         folder = self.out / "checkpoints"
@@ -148,7 +168,7 @@ class Run:
                 "step": self.step,
                 "data": self.reader.fingerprint,
                 "position": self.stream.position,
-                "parent": self.recipe.parent,
+                "parent": self.parent,
                 "rng": self.rng.get_state(),
                 "generator": dict(self.generator.state_dict()),
                 "discriminator": dict(self.discriminator.state_dict()),
@@ -166,7 +186,7 @@ class Run:
             "preset": config.preset,
             "seed": config.train.seed,
             "data": self.reader.fingerprint,
-            "parent": self.recipe.parent,
+            "parent": self.parent,
         }
         weights = dict(self.ema.average.state_dict())
         Checkpoint(self.generator.family, config.generator, weights, self.step, self.images, provenance).save(model)
@@ -177,9 +197,10 @@ class Run:
 
     def resume(self) -> None:
         """Go back to the newest step whose state is there; a new folder starts from nothing."""
-        steps = [s for s in checkpoint_steps(self.out) if self._files(s)[1].exists()]
+        steps = self._resumable()
         if not steps:
             return
+        sweep(self.out / "checkpoints")
         file = self._files(steps[-1])[1]
         state = load_state(file)
         if state["data"] != self.reader.fingerprint:
@@ -205,7 +226,7 @@ class Run:
         self.rng.set_state(state["rng"].to(torch.uint8))
         self.stream.seek(state["position"])
         self.step = state["step"]
-        self.recipe.parent = state["parent"]  # what the weights came from, whatever --start names by now
+        self.parent = state["parent"]
 
     @torch.no_grad()
     def save_samples(self) -> None:
@@ -225,6 +246,7 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter
 
         path = self.out / "stats.jsonl"
+        self.out.mkdir(parents=True, exist_ok=True)
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= self.step]
             write_text(path, "".join(line + "\n" for line in kept))
@@ -237,11 +259,13 @@ class Run:
                 if self.step % every:
                     return
                 rate = (self.step - first) * self.recipe.config.train.batch / (time.monotonic() - started)
-                stats.write(json.dumps({**values, "images_per_s": round(rate, 2)}) + "\n")
-                stats.flush()
-                for name, value in values.items():
-                    if name not in ("step", "images"):
-                        board.add_scalar(name, value, self.step)
+                try:
+                    stats.write(json.dumps({**values, "images_per_s": round(rate, 2)}) + "\n")
+                    stats.flush()
+                    for name in values.keys() - {"step", "images"}:
+                        board.add_scalar(name, values[name], self.step)
+                except OSError as error:
+                    raise cannot_write(path, error) from error
 
             try:
                 yield log
@@ -297,26 +321,27 @@ def _check_folder(out: Path, config: RunConfig) -> None:
         except json.JSONDecodeError:
             known = {}
         wanted = config.identity()
-        differing = [name for name in wanted if known.get(name) is None or not _same(wanted[name], known[name])]
-        if differing:
+        differing = _differences(wanted, known)
+        if differing and checkpoint_steps(out):  # a run that has saved nothing yet binds nobody
             raise BadConfig(
-                f"{out} holds a run with other settings of {', '.join(differing)}",
+                f"{out} holds a run with other settings ({'; '.join(differing[:3])})",
                 expected="a run goes on with the settings it was started with",
                 remedy="repeat its command, or give another --out",
             )
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadConfig(
-            f"{out} is not empty and holds no run",
+            f"{out} is there and holds no run",
             expected="a new or an earlier run's folder is needed",
             remedy="give another --out",
         )
 
 
-def _same(wanted: Any, known: Any) -> bool:
-    """Equal in every field that `wanted` has (what may change between sittings is not in it)."""
+def _differences(wanted: Any, known: Any, name: str = "") -> list[str]:
+    """`name was a, now b` for every field of `wanted` that differs (what may change between sittings is not in it)."""
     if isinstance(wanted, dict) and isinstance(known, dict):
-        return all(name in known and _same(value, known[name]) for name, value in wanted.items())
-    return wanted == known
+        parts = [_differences(value, known.get(key), f"{name}.{key}".strip(".")) for key, value in wanted.items()]
+        return [line for part in parts for line in part]
+    return [] if wanted == known else [f"{name} was {known}, now {wanted}"]
 
 
 def _step_of(line: str) -> float:

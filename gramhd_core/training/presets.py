@@ -200,4 +200,11 @@ def run_config(preset: str, stage: Literal["lr", "hr"], overrides: list[str]) ->
             expected=f"train-{stage} knows {', '.join(names)}",
             remedy=f"did you mean {near[0]}" if near else "choose one of them",
         )
-    return override(config, overrides)
+    changed = override(config, overrides)
+    if (changed.preset, changed.stage, changed.published) != (config.preset, config.stage, config.published):
+        raise BadConfig(
+            f"--set {' '.join(overrides)}",
+            expected="preset, stage and published scores name the preset and cannot be set",
+            remedy="choose another --preset, or the other training command",
+        )
+    return changed

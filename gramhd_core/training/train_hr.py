@@ -12,7 +12,6 @@ from gramhd_core.generators.gram_hd import GramHd, GramHdConfig
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.progress import Progress
 from gramhd_core.training import losses
-from gramhd_core.training.adopt import adopt_low
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
 from gramhd_core.training.loop import Recipe, initialised_from, train
@@ -37,8 +36,6 @@ def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
     assert isinstance(numbers, GramHdConfig)
     with initialised_from(config.train.seed):
         generator = GramHd(numbers)
-    parent = adopt_low(generator.low, lr_checkpoint)
-    generator.forget_geometry()
     trainable = generator.trainable()
     for name, p in generator.named_parameters():
         p.requires_grad_(name in trainable)
@@ -65,7 +62,7 @@ def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:
         angles = torch.stack([camera.pitch, camera.yaw], dim=1)
         return Fakes(image, angles, extra(latent, camera, image, made) if wanted else {})
 
-    return Recipe(config, generator, list(trainable.values()), draw, lr_checkpoint, parent)
+    return Recipe(config, generator, list(trainable.values()), draw, lr_checkpoint)
 
 
 def _as_map(background: Tensor) -> Tensor:

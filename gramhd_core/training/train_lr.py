@@ -10,7 +10,6 @@ from torch import Tensor
 from gramhd_core.generators.gram import Gram, GramConfig
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.progress import Progress
-from gramhd_core.training.adopt import adopt_low
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
 from gramhd_core.training.loop import Recipe, initialised_from, train
@@ -34,15 +33,13 @@ def train_lr(
 
 
 def recipe_lr(config: RunConfig, start: Path | None = None) -> Recipe:
-    """Networks initialised from `train.seed` or from the checkpoint `start`, and how they make fakes."""
+    """Networks initialised from `train.seed`, how they make fakes, and what the weights are then taken from."""
     assert isinstance(config.generator, GramConfig)
     with initialised_from(config.train.seed):
         generator = Gram(config.generator)
-
-    parent = {} if start is None else adopt_low(generator, start)
 
     def draw(z: Tensor, camera: Camera) -> Fakes:
         picture = generator.field_scene(generator.latent(z)).render(camera)
         return Fakes(picture.rgb, torch.stack([camera.pitch, camera.yaw], dim=1), {})
 
-    return Recipe(config, generator, list(generator.parameters()), draw, start, parent)
+    return Recipe(config, generator, list(generator.parameters()), draw, start)

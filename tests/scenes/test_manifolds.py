@@ -111,7 +111,7 @@ def test_depth_switch_is_the_normalisation() -> None:
     camera, depths = Camera.orbit(0.0, 0.0, size=8), {}
     for depth in ("mean", "sum"):
         convention = RenderConvention(depth=depth, opaque_background=False)
-        depths[depth] = FieldManifolds(SPHERES, thin, 1, convention=convention).render(camera).distance[0, 0, 4, 4]
+        depths[depth] = FieldManifolds(SPHERES, thin, 1, 4, convention=convention).render(camera).distance[0, 0, 4, 4]
     assert 0.88 < depths["mean"] < 1.0
     assert depths["sum"] < 0.9 * depths["mean"]
 
@@ -171,7 +171,7 @@ def test_background_of_a_field_is_opaque_or_has_its_own_density(opaque: bool) ->
     def clear(points: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.full_like(points, 0.75), torch.zeros(points.shape[:2])
 
-    scene = FieldManifolds(SPHERES, clear, 1, convention=RenderConvention(opaque_background=opaque))
+    scene = FieldManifolds(SPHERES, clear, 1, 4, convention=RenderConvention(opaque_background=opaque))
     rgb = scene.render(Camera.orbit(0.0, 0.0, size=4)).rgb
     assert torch.allclose(rgb, torch.tensor(0.5 if opaque else -1.0), atol=1e-4)
 

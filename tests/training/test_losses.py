@@ -110,7 +110,8 @@ def test_fields_that_must_agree_can_be_changed_together() -> None:
         ("generator.manifolds.predictor=cubes", "mlp, spheres"),
         ("train.batch.size=3", "no fields of its own"),
         ("train.micro_batches=3", "multiple"),
-        ("discriminator.image_size=32", "images of 16 pixels"),
+        ("discriminator.image_size=32", "32-pixel images need 5"),
+        ("generator.image_size=32", "images of 32 pixels"),
         ("train.save_every=0", "at least 1"),
         ("train.log_every=0", "at least 1"),
         ("train.keep=-1", "at least 1"),
@@ -121,6 +122,13 @@ def test_fields_that_must_agree_can_be_changed_together() -> None:
         ("generator.field.z_dim=0", "at least 1"),
         ("generator.field.layers=1", "at least 2"),
         ("generator.field.box=0.2", "same box"),
+        ("generator.map_size=0", "at least 2"),
+        ("generator.cameras.fov_degrees=0", "between 0 and 180"),
+        ("train.g_lr=NaN", "positive"),
+        ("discriminator.entries=0", "at least 1"),
+        ("discriminator.entries=9", "at most 3"),
+        ("discriminator.patch=true", "nothing of images that small"),
+        ("stage=hr", "cannot be set"),
     ],
 )
 def test_wrong_overrides_are_one_sentence(text: str, words: str) -> None:
