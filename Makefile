@@ -1,4 +1,5 @@
-# Everything starts here: each target makes what it needs, on a fresh machine with nothing but python3 and pip.
+# Everything starts here: each target makes what it needs, on a fresh machine with nothing but python3 with its venv
+# module.
 # `make` or `make help` lists the targets.
 
 PYTHON ?= python3

@@ -46,7 +46,7 @@ LIBRARIES = (
     Library("numba", ("numba",), "procedural heads", core=True),
     Library("scipy", ("scipy",), "GRAM's .mat labels"),
     Library("av", ("av",), "videos"),
-    Library("tensorboard", ("tensorboard",), "training curves"),
+    Library("tensorboard", ("tensorboard",), "training curves", core=True),
     Library("cv2", ("opencv-python", "opencv-python-headless"), "aligning photos"),
     Library("face_alignment", ("face-alignment",), "landmarks of photos"),
     Library("skimage", ("scikit-image",), "surfaces and image measures"),

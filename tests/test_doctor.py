@@ -72,7 +72,10 @@ def test_doctor_finds_weights_where_torch_looks(monkeypatch: pytest.MonkeyPatch,
     assert [name for name, file in report["weights"].items() if file["found"]] == [doctor.INCEPTION]
 
 
-@pytest.mark.parametrize(("module", "package", "code"), [("safetensors", "safetensors", 1), ("trimesh", "trimesh", 0)])
+@pytest.mark.parametrize(
+    ("module", "package", "code"),
+    [("safetensors", "safetensors", 1), ("tensorboard", "tensorboard", 1), ("trimesh", "trimesh", 0)],
+)
 def test_doctor_names_what_is_missing_and_fails_only_without_the_core(
     module: str, package: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ Both are written atomically, and reading either executes nothing.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from gramhd_core.generators import FAMILIES
 from gramhd_core.generators.generator import Generator
 
 HEADER = "gramhd"
+OS_ERROR = re.compile(r"os error (\d+)")  # in the words of the safetensors writer
 STEP_FILE = re.compile(r"step(\d+)\.safetensors")
 
 
@@ -135,10 +137,17 @@ def save_tensors(path: Path | str, tensors: dict[str, Tensor], header: dict[str,
     """Named tensors and a JSON header -> one safetensors file, atomically."""
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with atomic(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={HEADER: json.dumps(header)})
-        except SafetensorError as error:  # the writer reports a full disk as its own kind of error
-            raise OSError(getattr(error, "errno", None), str(error)) from error
+        write_safetensors(temporary, plain, {HEADER: json.dumps(header)})
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """safetensors' writer, whose own kind of error becomes the OSError it stands for. Not atomic by itself."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        number = OS_ERROR.search(str(error))
+        code = int(number[1]) if number else errno.ENOSPC if "No space left" in str(error) else 0
+        raise OSError(code, str(error), None, code) from error  # the last one: Windows has numbers of its own
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

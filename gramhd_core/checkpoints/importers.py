@@ -8,6 +8,7 @@ unpickler (`weights_only=True`) reads it, and the one foreign class it meets bec
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import zipfile
@@ -16,10 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint
+from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint, write_safetensors
 from gramhd_core.errors import BadArgument, BadCheckpoint
 from gramhd_core.files import atomic
 from gramhd_core.generators import PUBLISHED
@@ -135,28 +136,45 @@ def export_official(checkpoint: Path | str, out: Path | str) -> Path:
     loaded = Checkpoint.load(find_checkpoint(checkpoint))
     generator = loaded.build()
     assert isinstance(generator, (Gram, GramHd))
-    if generator.config.__class__ is GramHdConfig and generator.config.sr.start != "published":  # type: ignore[union-attr]
-        raise BadCheckpoint(
-            f"{checkpoint} has super-resolution networks of the kind sr.start=residual",
-            expected="the official layout has no place for their detail gain",
-            remedy="export models trained with sr.start=published",
-        )
+    _check_official_layout(generator.config, where=str(checkpoint))
     weights = {name: t.detach().cpu().contiguous() for name, t in official_weights(generator).items()}
-    writers = {".pt": torch.save, ".pth": torch.save, ".safetensors": save_file}
-    if out.suffix not in writers:
+    if out.suffix not in (".pt", ".pth", ".safetensors"):
         raise BadArgument(
             f"--out {out}",
             expected="official weights are written as .pt, .pth or .safetensors",
             remedy="use one of these",
         )
     with atomic(out) as temporary:
-        writers[out.suffix](weights, temporary)
+        if out.suffix == ".safetensors":
+            write_safetensors(temporary, weights)
+        else:  # through memory: writing to a file, torch.save hides the reason of a failure in a RuntimeError
+            memory = io.BytesIO()
+            torch.save(weights, memory)
+            temporary.write_bytes(memory.getbuffer())
     return out
 
 
 def official_weights(generator: Gram | GramHd) -> dict[str, Tensor]:
     """The generator's parameters under their official names, in official order."""
     return {official_name(name): p for name, p in generator.named_parameters()}
+
+
+def _check_official_layout(config: GramConfig | GramHdConfig, *, where: str) -> None:
+    """BadCheckpoint for models made of parts that the official networks do not have, or lack some that they have."""
+    low = config.low if isinstance(config, GramHdConfig) else config
+    if low.manifolds.predictor != "mlp":
+        part, lack = f"manifolds.predictor={low.manifolds.predictor}", "the official layout needs an MLP predictor"
+    elif low.field.view_dependence == "none":
+        part, lack = "field.view_dependence=none", "the official layout needs a colour layer"
+    elif isinstance(config, GramHdConfig) and config.sr.start != "published":
+        part, lack = f"sr.start={config.sr.start}", "the official layout has no place for the detail gain"
+    else:
+        return
+    raise BadCheckpoint(
+        f"{where} is a model with {part}",
+        expected=lack,
+        remedy="export models trained with manifolds.predictor=mlp, field.view_dependence=locked, sr.start=published",
+    )
 
 
 def _published(config: str) -> Gram | GramHd:

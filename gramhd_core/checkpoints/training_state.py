@@ -12,7 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from gramhd_core.checkpoints.checkpoint import load_tensors, save_tensors
+from gramhd_core.errors import BadCheckpoint
 
+KIND = "training state"
+FORMAT = 1  # of the file; raise it whenever older states can no longer be resumed exactly
 TENSOR = "tensor:"  # marks a leaf that lives among the tensors
 
 
@@ -20,12 +23,24 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write nested dicts/lists of tensors, numbers, strings and None atomically."""
     tensors: dict[str, Tensor] = {}
     structure = _split(state, "state", tensors)
-    save_tensors(path, tensors, {"kind": "training state", "state": structure})
+    save_tensors(path, tensors, {"kind": KIND, "format": FORMAT, "state": structure})
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The inverse of `save_state` (dict keys that were ints come back as ints)."""
+    """The inverse of `save_state` (dict keys that were ints come back as ints). BadCheckpoint for other files."""
     tensors, header = load_tensors(path)
+    if header.get("kind") != KIND:
+        raise BadCheckpoint(
+            f"{path} is not a training state",
+            expected="a step*.state.safetensors file written by training is needed",
+            remedy="name the run folder, not a model file",
+        )
+    if header.get("format") != FORMAT:
+        raise BadCheckpoint(
+            f"{path} was written by another version (training state format {header.get('format', 'without a number')})",
+            expected=f"format {FORMAT} is needed to go on exactly",
+            remedy="go on with the gramhd that wrote it, or start a new run with another --out",
+        )
     return _join(header["state"], tensors)
 
 

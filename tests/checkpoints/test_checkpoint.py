@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from small import SMALL_HIGH
 
 from gramhd_core.checkpoints import checkpoint as module
-from gramhd_core.checkpoints.checkpoint import Checkpoint, find_checkpoint, load_generator
-from gramhd_core.checkpoints.training_state import load_state, save_state
+from gramhd_core.checkpoints.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    load_generator,
+    save_tensors,
+    write_safetensors,
+)
+from gramhd_core.checkpoints.training_state import FORMAT, load_state, save_state
 from gramhd_core.errors import BadCheckpoint, CannotWrite
 from gramhd_core.generators.gram import Gram
 from gramhd_core.generators.gram_hd import GramHd
@@ -101,6 +110,56 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     with pytest.raises(CannotWrite, match="disk is full"):
         checkpoint_of(small_gram).save(file)
     assert file.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ('I/O error: No space left on device (os error 28) at path "/x/.tmpAbCd12"', "the disk is full"),
+        ("I/O error: No space left on device", "the disk is full"),
+        ("I/O error: Permission denied (os error 13)", "this user may not write there"),
+        ("I/O error: Read-only file system (os error 30)", "the file system is read-only"),
+        ("invalid tensor", "invalid tensor"),
+    ],
+)
+def test_errors_of_the_writer_say_what_the_system_said(
+    words: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise SafetensorError(f"Error while serializing: {words}")
+
+    monkeypatch.setattr(module, "save_file", failing)
+    with pytest.raises(CannotWrite, match=reason):
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_real_writer_fails_with_the_number_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        write_safetensors(tmp_path / "nowhere" / "a.safetensors", {"a": torch.zeros(2)})
+    assert refused.value.errno == errno.ENOENT
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_checkpoints_can_be_read_by_those_the_umask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
+        assert os.umask(0o022) == 0o022  # saving leaves it alone
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o644
+
+
+def test_training_states_of_other_versions_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.safetensors"
+    for numbered in ({}, {"format": FORMAT + 1}):
+        save_tensors(file, {}, {"kind": "training state", "state": {"dict": []}, **numbered})
+        with pytest.raises(BadCheckpoint, match="written by another version"):
+            load_state(file)
+    save_tensors(file, {}, {"family": "gram"})
+    with pytest.raises(BadCheckpoint, match="not a training state"):
+        load_state(file)
 
 
 def test_training_states_come_back_exactly(tmp_path: Path) -> None:

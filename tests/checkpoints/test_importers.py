@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+from small import SMALL_HIGH, SMALL_LOW
 
+from gramhd_core.checkpoints import checkpoint as checkpoint_module
 from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
 from gramhd_core.checkpoints.importers import (
     export_official,
@@ -21,10 +27,10 @@ from gramhd_core.checkpoints.importers import (
     our_name,
     read_pickled,
 )
-from gramhd_core.errors import BadArgument, BadCheckpoint
+from gramhd_core.errors import BadArgument, BadCheckpoint, CannotWrite
 from gramhd_core.generators import FAMILIES, PUBLISHED
 from gramhd_core.generators.gram import Gram, GramConfig
-from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.generators.gram_hd import GramHd, GramHdConfig
 
 KEYS = Path(os.environ.get("GRAMHD_FACTS_DIR", Path(__file__).parents[3] / "shared" / "facts")) / "keys"
 FILES = {
@@ -189,6 +195,67 @@ def test_other_contents_configs_and_suffixes_are_refused(gram_file: Path, tmp_pa
     model = import_official(gram_file, tmp_path / "m.safetensors", config="gram64-ffhq")
     with pytest.raises(BadArgument, match=r"\.pt"):
         export_official(model, tmp_path / "weights.bin")
+
+
+def saved(config: GramConfig | GramHdConfig, folder: Path) -> Path:
+    """A checkpoint file of an untrained model."""
+    generator = Gram(config) if isinstance(config, GramConfig) else GramHd(config)
+    Checkpoint(generator.family, config, dict(generator.state_dict()), 0, 0, {}).save(folder / "m.safetensors")
+    return folder / "m.safetensors"
+
+
+SPHERES = replace(SMALL_LOW, manifolds=replace(SMALL_LOW.manifolds, predictor="spheres"))
+PALE = replace(SMALL_LOW, field=replace(SMALL_LOW.field, view_dependence="none"))
+PALE_HIGH = replace(
+    SMALL_HIGH, low=replace(SMALL_HIGH.low, field=replace(SMALL_HIGH.low.field, view_dependence="none"))
+)
+RESIDUAL = replace(SMALL_HIGH, sr=replace(SMALL_HIGH.sr, start="residual"))
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        (SPHERES, "predictor=spheres"),
+        (PALE, "view_dependence=none"),
+        (PALE_HIGH, "view_dependence=none"),
+        (RESIDUAL, "start=residual"),
+    ],
+)
+def test_models_without_an_official_layout_are_not_exported(
+    config: GramConfig | GramHdConfig, part: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadCheckpoint, match=part):
+        export_official(saved(config, tmp_path), tmp_path / "weights.pt")
+    assert not (tmp_path / "weights.pt").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_exports_to_a_place_that_cannot_be_written_are_refused(suffix: str, tmp_path: Path) -> None:
+    model = saved(SMALL_LOW, tmp_path)
+    with pytest.raises(CannotWrite, match="a file, not a folder"):
+        export_official(model, model / f"weights{suffix}")
+
+
+class FullDisk(io.BytesIO):
+    def write(self, *_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_exports_to_a_full_disk_are_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, target, real = saved(SMALL_LOW, tmp_path), tmp_path / "out" / f"weights{suffix}", io.open
+
+    def no_space(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    def opened(file: object, mode: str = "r", *rest: object, **named: object) -> object:
+        return FullDisk() if mode == "wb" else real(file, mode, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(checkpoint_module, "save_file", no_space)
+    monkeypatch.setattr(io, "open", opened)
+    with pytest.raises(CannotWrite, match="disk is full"):
+        export_official(model, target)
+    assert not list(target.parent.iterdir())
 
 
 def test_every_family_has_a_class_and_a_config() -> None:
