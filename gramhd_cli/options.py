@@ -62,7 +62,7 @@ def _bad_seeds(text: str, rule: str) -> BadArgument:
 
 
 def resolve_device(device: str) -> str:
-    """`auto`: cuda where there is one, else cpu. Any other name is checked (`cuda:1`: the second GPU). Imports torch."""
+    """`auto`: cuda where there is one, else cpu. Other names are checked (`cuda:1`: the second GPU). Imports torch."""
     import torch
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -37,7 +37,7 @@ def test_a_saved_model_makes_the_same_pictures(small_gram_hd: GramHd, tmp_path: 
     assert again.config == small_gram_hd.config
     camera, z = again.cameras.at(0.1, 0.2, size=16), torch.ones(1, again.latent_dim)
     pictures = [g.eval().scene(g.latent(z)).render(camera).rgb for g in (small_gram_hd, again)]
-    assert torch.equal(*pictures)
+    assert torch.allclose(*pictures, atol=1e-6)  # sums may be ordered by where memory happens to lie
 
 
 def test_header_keeps_numbers_and_provenance(small_gram: Gram, tmp_path: Path) -> None:
