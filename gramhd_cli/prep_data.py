@@ -41,7 +41,10 @@ def prep_data(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which procedural heads: no two seeds share one.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Which procedural heads: no two seeds share one; 0, if not given.", show_default=False),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores, if not given.", show_default=False)] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Leave unusable images out and list them in rejects.jsonl.")
@@ -65,7 +68,15 @@ def prep_data(
         gramhd prep-data cats --labels cats/poses --size 512 --out cats512 --json
         gramhd prep-data ffhq256 --self-test --out axes.png
     """
-    _refuse_contradictions(source, out, procedural=procedural, labels=labels, self_test=self_test)
+    _refuse_contradictions(source, out, procedural=procedural, self_test=self_test)
+    given = {
+        "--labels": labels is not None,
+        "--size": size is not None,
+        "--seed": seed is not None,
+        "--workers": workers is not None,
+        "--keep-going": keep_going,
+    }
+    _refuse_idle([option for option in given if given[option]], procedural=procedural is not None, self_test=self_test)
     if self_test:
         from gramhd_core.data import contact_sheet
 
@@ -82,7 +93,7 @@ def prep_data(
                 procedural,
                 out,
                 size=PROCEDURAL_SIZE if size is None else size,
-                seed=seed,
+                seed=0 if seed is None else seed,
                 workers=workers,
                 progress=progress,
             )
@@ -96,10 +107,8 @@ def prep_data(
     console.result(made._asdict() if json else made.out, json=json)
 
 
-def _refuse_contradictions(
-    source: Path | None, out: Path | None, *, procedural: int | None, labels: Path | None, self_test: bool
-) -> None:
-    """Say which argument is missing or has no meaning beside another."""
+def _refuse_contradictions(source: Path | None, out: Path | None, *, procedural: int | None, self_test: bool) -> None:
+    """Say which argument is missing or one too many."""
     if self_test and (source is None or procedural is not None):
         given, expected = "--self-test without a data set", "it looks at one that exists"
         raise BadArgument(given, expected=expected, remedy="write gramhd prep-data DATA --self-test")
@@ -107,8 +116,20 @@ def _refuse_contradictions(
         given = "No images were named" if source is None else f"{source} and --procedural were both given"
         expected = "the data set is made either from a folder or zip SRC or with --procedural N"
         raise BadArgument(given, expected=expected, remedy="give one of the two")
-    if procedural is not None and labels is not None:
-        given, expected = f"--labels {labels}", "procedural heads come with their own labels"
-        raise BadArgument(given, expected=expected, remedy="leave --labels out")
     if out is None and not self_test:
         raise BadArgument("No --out was given", expected="the data set needs a place", remedy="give --out FOLDER")
+
+
+def _refuse_idle(options: list[str], *, procedural: bool, self_test: bool) -> None:
+    """Say which of the given options would do nothing."""
+    way, meaningful = "SRC", {"--labels", "--size", "--workers", "--keep-going"}
+    why = "only procedural heads have a seed"
+    if self_test:
+        way, meaningful, why = "--self-test", set(), "it only draws the labels that the data set has"
+    elif procedural:
+        way, meaningful = "--procedural", {"--size", "--seed", "--workers"}
+        why = "procedural heads come with their labels and none is unusable"
+    idle = [option for option in options if option not in meaningful]
+    if idle:
+        names = " and ".join(idle)
+        raise BadArgument(f"{names} and {way} were given together", expected=why, remedy=f"leave {names} out")

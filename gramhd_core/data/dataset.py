@@ -37,7 +37,8 @@ class DatasetReader:
 
     size: resize every image (LANCZOS) to this side; None keeps the resolution on disk.
     mirror: appends the mirror image of every image: item n + i is item i flipped, with the mirrored camera.
-    fingerprint: the same for the same names, labels and file sizes, whether in a folder or a zip.
+    fingerprint: the same for the same label file (names, poses), number of images and resolution on disk, whether in a
+        folder or a zip. It does not look into the images: a damaged one can be replaced and its run resumed.
     """
 
     def __init__(self, path: Path | str, *, size: int | None = None, mirror: bool = False):
@@ -134,10 +135,8 @@ class DatasetReader:
         return resolution
 
     def _fingerprint(self, label_bytes: bytes) -> str:
-        digest = hashlib.sha256(label_bytes)
-        for name in self.names:
-            digest.update(f"\n{name} {self._files.sizes[name]}".encode())
-        return digest.hexdigest()[:16]
+        geometry = f"\n{self.stored} {self.resolution}".encode()  # the names are among the labels
+        return hashlib.sha256(label_bytes + geometry).hexdigest()[:16]
 
 
 class Batch(NamedTuple):

@@ -13,12 +13,12 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from gramhd_core.errors import BadArgument, BadDataset, BadImage, GramhdError
@@ -38,7 +38,8 @@ _UNREADABLE = (  # what PIL and zipfile raise for damaged data
 
 
 class FolderFiles:
-    """All files below a folder, except hidden ones. `sizes`: name relative to the folder -> bytes."""
+    """All files below a folder, except hidden ones. `sizes`: name relative to the folder -> bytes; 0 for a link to
+    nothing, which is refused when it is read."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -47,7 +48,7 @@ class FolderFiles:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(name for name in files if not name.startswith(".")):
                 path = Path(folder, name)
-                self.sizes[path.relative_to(root).as_posix()] = path.stat().st_size
+                self.sizes[path.relative_to(root).as_posix()] = _bytes_of(path)
         self.compressed: list[str] = []
 
     def read(self, name: str) -> bytes:
@@ -67,6 +68,13 @@ class FolderFiles:
     def opener(self) -> Iterator[Callable[[str], IO[bytes]]]:
         """What opens one file after the other, for a look at their headers."""
         yield lambda name: (self.root / name).open("rb")
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Member(NamedTuple):
@@ -141,6 +149,12 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
+def image_stem(name: str) -> str:
+    """An image's name without folder and image suffix: GRAM names its labels so. Other dots belong to the name."""
+    path = PurePosixPath(name)
+    return path.stem if is_image(name) else path.name
+
+
 def image_sizes(files: ImageFiles, names: Iterable[str]) -> Iterator[tuple[str, tuple[int, int] | GramhdError]]:
     """(name, (width, height)) of every image, from its header alone; or (name, what is wrong with it)."""
     with files.opener() as opened:
@@ -154,16 +168,27 @@ def image_sizes(files: ImageFiles, names: Iterable[str]) -> Iterator[tuple[str, 
 
 
 def decode_image(data: bytes, *, name: str, size: int | None = None) -> Tensor:
-    """Bytes of a PNG, JPEG, ... -> uint8 [3, H, W]; LANCZOS to `size` x `size` where it is given and differs, which is
-    the published rule. `name` is for the error message."""
+    """Bytes of a PNG, JPEG, ... -> uint8 [3, H, W] as a viewer shows it: turned as its EXIF orientation says, what is
+    transparent laid over white, of 16 bits the upper 8. LANCZOS to `size` x `size` where it is given and differs, which
+    is the published rule. `name` is for the error message."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            picture = image.convert("RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            picture = _rgb(image)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     if size is not None and picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # greys of 16 bits: PIL would clip them at 255
+        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
 
 
 def encode_png(image: Tensor) -> bytes:
@@ -182,10 +207,10 @@ def check_size(size: int | None) -> None:
 
 
 def _unreadable(name: str, error: Exception) -> BadImage:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
     return BadImage(
-        f"{name} cannot be read as an image ({reason})",
-        expected="every image of a data set must be whole",
+        f"{name} cannot be read{' as an image' if is_image(name) else ''} ({reason or type(error).__name__})",
+        expected="every file of a data set must be whole",
         remedy="replace or remove the file, or let `gramhd prep-data --keep-going` leave it out",
     )
 

@@ -11,12 +11,13 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gramhd_core.data.image_files import image_stem
 from gramhd_core.data.pose_conversions import (
     EG3D_RADIUS,
     Pose,
@@ -119,7 +120,7 @@ def read_labels(path: Path | str) -> dict[str, Pose]:
     if path.suffix == ".jsonl":
         return _read_jsonl(path)
     if path.suffix == ".json":
-        return eg3d_table(parse_json(path.read_bytes(), source=str(path)), source=str(path)).as_dict()
+        return eg3d_table(parse_json(_content(path), source=str(path)), source=str(path)).as_dict()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if LABEL_FILE not in archive.namelist():
@@ -139,6 +140,17 @@ def parse_json(data: bytes, *, source: str) -> Any:
         ) from error
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:  # e.g. a link to nothing
+        raise BadLabels(
+            f"{path} cannot be read ({error.strerror})",
+            expected="every label file must be readable",
+            remedy="copy it again, or remove it together with its image",
+        ) from error
+
+
 def _read_folder(folder: Path) -> dict[str, Pose]:
     for name in (LABEL_FILE, POSE_FILE):
         if (folder / name).is_file():
@@ -146,17 +158,16 @@ def _read_folder(folder: Path) -> dict[str, Pose]:
     for place in (folder, folder / "poses"):
         files = sorted([*place.glob("*.mat"), *place.glob("*_pose.npy")])
         if files:
-            poses = {file.name.removesuffix(".mat").removesuffix("_pose.npy"): _read_gram(file) for file in files}
-            if len(poses) < len(files):
-                _refuse_twins([file.stem.removesuffix("_pose") for file in files], str(place))
-            return poses
+            stems = [file.name.removesuffix(".mat").removesuffix("_pose.npy") for file in files]
+            _refuse_twins(stems, str(place))
+            return dict(zip(stems, map(_read_gram, files), strict=True))
     raise _no_labels(f"{folder} holds no labels")
 
 
 def _read_gram(file: Path) -> Pose:
     import scipy.io
 
-    data, wanted = file.read_bytes(), 3 if file.suffix == ".mat" else 2
+    data, wanted = _content(file), 3 if file.suffix == ".mat" else 2
     try:
         if file.suffix == ".mat":
             values = np.asarray(scipy.io.loadmat(io.BytesIO(data))["angle"], dtype=np.float64)
@@ -180,7 +191,7 @@ def _read_gram(file: Path) -> Pose:
 
 def _read_jsonl(path: Path) -> dict[str, Pose]:
     poses: list[tuple[str, Pose]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(_content(path).decode("utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         record = parse_json(line.encode(), source=f"Line {number} of {path}")
@@ -266,6 +277,6 @@ def write_gram_npy(folder: Path | str, poses: Mapping[str, Pose]) -> None:
 
 
 def _by_stem(poses: Mapping[str, Pose], source: str) -> dict[str, Pose]:
-    stems = [PurePosixPath(name).stem for name in poses]
+    stems = [image_stem(name) for name in poses]
     _refuse_twins(stems, source)
     return dict(zip(stems, poses.values(), strict=True))

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from gramhd_core.data.image_files import (
     decode_image,
     encode_png,
     image_sizes,
+    image_stem,
     is_image,
     open_files,
 )
@@ -136,17 +137,19 @@ def prepare_labelled(
 def _match(
     files: ImageFiles, poses: dict[str, Pose], *, source: Path, labels: Path
 ) -> tuple[dict[str, Pose], list[tuple[str, GramhdError]]]:
-    """Image name -> pose in the order of names, by full name or else by a stem that only one image has; and the labels
-    that belong to no image."""
+    """Image name -> pose in the order of names, and the labels that belong to no image.
+
+    A label names its image in full; one with neither folder nor image suffix (GRAM) names the only image of that stem.
+    """
     images = [name for name in files.sizes if is_image(name) and name != SHEET_FILE]
     if not images:
         raise BadDataset(f"{source} holds no images", expected="PNG or JPEG files are needed", remedy="check the path")
-    stems = Counter(PurePosixPath(name).stem for name in images)
-    by_stem = {PurePosixPath(name).stem: name for name in images if stems[PurePosixPath(name).stem] == 1}
+    stems = Counter(map(image_stem, images))
+    by_stem = {image_stem(name): name for name in images if stems[image_stem(name)] == 1}
     known, photos, lost = set(images), {}, []
     for name, pose in poses.items():
-        image = name if name in known else by_stem.get(PurePosixPath(name).stem)
-        if image is None or image in photos:
+        image = name if is_image(name) else by_stem.get(name)  # no stem has a folder
+        if image not in known or image in photos:
             lost.append(name)
         else:
             photos[image] = pose

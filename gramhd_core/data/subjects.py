@@ -27,5 +27,3 @@ class Subject:
 FACES = Subject("faces", CameraPrior(pitch_sd=0.155, yaw_sd=0.3), label_pitch_offset=-0.1)  # FFHQ poses/*.mat
 CATS = Subject("cats", CameraPrior(pitch_sd=0.155, yaw_sd=0.3), label_pitch_offset=-0.14)  # AFHQ poses/*_pose.npy
 PROCEDURAL_HEADS = Subject("procedural-heads", CameraPrior(pitch_sd=0.155, yaw_sd=0.3))  # exact by construction
-
-SUBJECTS = {subject.name: subject for subject in (FACES, CATS, PROCEDURAL_HEADS)}

@@ -228,6 +228,17 @@ def test_wrong_gram_files_are_sentences_that_name_the_file(tmp_path):
             labels.read_labels(folder)
 
 
+@pytest.mark.parametrize("name", ["a.mat", "a_pose.npy", "a.jsonl", "a.json"])
+def test_a_label_file_that_cannot_be_opened_is_a_sentence(tmp_path, monkeypatch, name):
+    def refused(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr("pathlib.Path.read_bytes", refused)
+    with pytest.raises(BadLabels, match=rf"{name} cannot be read \(Permission denied\)"):
+        labels.read_labels(tmp_path / name if "json" in name else tmp_path)
+
+
 def test_a_twice_labelled_image_is_a_sentence(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a.png", FRONTAL_FFHQ]] * 2}))
     with pytest.raises(BadLabels, match=r"a\.png twice"):

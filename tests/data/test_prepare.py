@@ -266,9 +266,29 @@ def test_the_command_prints_the_folder_or_one_json_document(made, tmp_path, caps
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "x", "--procedural 3", "x --procedural 3 --out y", "--procedural 3 --labels x --out y", "--self-test"],
+    [
+        "",
+        "x",
+        "--procedural 3",
+        "x --procedural 3 --out y",
+        "--procedural 3 --labels x --out y",
+        "--procedural 3 --keep-going --out y",
+        "x --seed 0 --out y",
+        "--self-test",
+        "x --self-test --labels y",
+        "x --self-test --size 8",
+        "x --self-test --seed 0",
+        "x --self-test --workers 1",
+        "x --self-test --keep-going",
+    ],
 )
 def test_contradictory_arguments_are_one_sentence(arguments, capsys):
     assert run(["prep-data", *arguments.split()]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("gramhd: ") and printed.err.count("\n") == 1
+    assert "does not exist" not in printed.err  # nothing was looked for
+
+
+def test_an_option_without_effect_is_named(capsys):
+    assert run(["prep-data", "x", "--self-test", "--labels", "y", "--keep-going"]) == 2
+    assert "--labels and --keep-going and --self-test were given together" in capsys.readouterr().err

@@ -91,10 +91,13 @@ def damage(photos: Path, kind: str) -> None:
         Image.new("RGB", (20, 30)).save(file)
     elif kind == "absent":
         file.unlink()
+    elif kind == "link":
+        file.unlink()
+        file.symlink_to("nowhere")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kind", ["truncated", "unreadable", "not square", "absent"])
+@pytest.mark.parametrize("kind", ["truncated", "unreadable", "not square", "absent", "link"])
 def test_an_unusable_photo_stops_or_is_left_out_as_asked(photos, tmp_path, kind, workers):
     if workers == 2 and kind != "truncated":
         return  # the others are found before any worker starts
@@ -135,6 +138,33 @@ def test_two_photos_of_one_stem_are_not_guessed_at(photos, tmp_path):
     Image.new("RGB", (20, 20)).save(photos / "face3.jpg")
     with pytest.raises(BadLabels, match="face3"):
         prepare_labelled(photos, None, tmp_path / "out", workers=1)
+
+
+def test_a_full_name_is_never_taken_for_another_image(tmp_path):
+    (tmp_path / "set/b").mkdir(parents=True)
+    for name in ("b/1.png", "b/2.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / "set" / name)
+    for absent in ("a/1.png", "1.png", "a/1", "b/1.jpg"):
+        labels.write_poses(tmp_path / "poses.jsonl", {absent: Pose(0.1, 0), "b/2.png": Pose(0, 0)})
+        with pytest.raises(BadLabels, match=f"names {absent}, absent"):
+            prepare_labelled(tmp_path / "set", tmp_path / "poses.jsonl", tmp_path / "out", workers=1)
+    made = prepare_labelled(tmp_path / "set", tmp_path / "poses.jsonl", tmp_path / "out", workers=1, keep_going=True)
+    assert [record["source"] for record in lines(made.out / "poses.jsonl")] == ["b/2.png"]
+
+
+@pytest.mark.parametrize("write", [labels.write_gram_mat, labels.write_gram_npy])
+def test_gram_labels_find_images_in_folders_and_with_dots_in_their_names(tmp_path, write):
+    names = ["a/face.1.png", "b/face.2.png"]
+    for name in names:
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "set" / name)
+    write(tmp_path / "poses", {name: Pose(0.1, 0.2) for name in names})
+    read = labels.read_labels(tmp_path / "poses")
+    assert set(read) == {"face.1", "face.2"}
+    write(tmp_path / "again", read)
+    for poses in ("poses", "again"):
+        made = prepare_labelled(tmp_path / "set", tmp_path / poses, tmp_path / f"{poses}-out", workers=1)
+        assert [record["source"] for record in lines(made.out / "poses.jsonl")] == names
 
 
 def test_hopeless_sources_are_sentences(photos, tmp_path):
