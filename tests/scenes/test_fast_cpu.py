@@ -7,6 +7,7 @@ import torch
 
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.rays import camera_rays
+from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
 from gramhd_core.scenes.surfaces import HeightFields
 
 
@@ -45,3 +46,23 @@ def test_gradients_take_the_readable_path() -> None:
     hits = bumpy().hits(camera_rays(Camera.orbit(0.1, yaw, size=8)))
     hits.distance[hits.valid].sum().backward()
     assert yaw.grad is not None and torch.isfinite(yaw.grad).all() and yaw.grad.abs() > 0
+
+
+@pytest.mark.parametrize("edge", ["fade", "cut"])
+@pytest.mark.parametrize("hits", ["full", "upsampled"])
+@pytest.mark.parametrize("content", ["random", "empty", "opaque"])
+def test_compiled_pictures_are_the_readable_ones(edge: str, hits: str, content: str) -> None:
+    fields, rng = bumpy(), torch.Generator().manual_seed(1)
+    maps = torch.rand(2, 3, 4, 20, 20, generator=rng)
+    if content != "random":
+        maps[:, :, 3] = float(content == "opaque")
+    convention = RenderConvention(edge=edge, hits=hits, hit_size=12)
+    scene = RadianceManifolds(fields, maps, torch.rand(2, 3, 20, 20, generator=rng), 0.1, -0.12, convention)
+    camera = Camera.orbit(torch.tensor([0.2, -0.1]), torch.tensor([-0.5, 0.3]), size=24)
+    readable = scene.render(camera)
+    with torch.no_grad():
+        fast = scene.render(camera)
+    assert torch.allclose(fast.rgb, readable.rgb, atol=1e-5)
+    assert torch.allclose(fast.alpha, readable.alpha, atol=1e-5)
+    assert fast.distance is not None and readable.distance is not None
+    assert torch.allclose(fast.distance, readable.distance, atol=1e-5)
