@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gramhd_core import files
 
+PNG_EFFORT = 3  # zlib level: a third of the time of the default for about 5 % more bytes
 CAPTION_HEIGHT = 16  # pixels of the bar under a captioned tile
 
 
@@ -84,7 +85,7 @@ def save_png(path: Path, picture: np.ndarray, *, notes: Mapping[str, str] | None
     for name, value in (notes or {}).items():
         info.add_text(name, value)
     with files.atomic(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(picture)).save(temporary, pnginfo=info)
+        Image.fromarray(np.ascontiguousarray(picture)).save(temporary, pnginfo=info, compress_level=PNG_EFFORT)
 
 
 def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:

@@ -6,37 +6,74 @@ R rays, L level sets, G x G tables, M x M maps. The readable paths are `HeightFi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
-from numba import njit, prange
+import torch
+from numba import njit
 
 OPAQUE = np.float32(1e-6)  # transmittance below which later layers change no colour by more than this
 
 
-@njit(parallel=True, cache=True, fastmath=False, error_model="numpy")
 def newton_distances(
     tables: np.ndarray, origins: np.ndarray, directions: np.ndarray, half_width: float, steps: int
 ) -> np.ndarray:
     """tables [L, 3, G, G] (z, dz/dx, dz/dy); origins, directions [R, 3] -> distances [R, L] after `steps`."""
+    return _in_threads(
+        lambda part: _newton_distances(tables, origins[part], directions[part], half_width, steps), len(origins)
+    )
+
+
+def look_up(
+    maps: np.ndarray, points: np.ndarray, distance: np.ndarray, seen: np.ndarray, half_width: float, fade: float
+) -> np.ndarray:
+    """Composite L maps along R rays, nearest first, stopping where nothing more can be seen.
+
+    maps [L, 4, M, M] (y ascending), points [R, L, 3], distance and seen [R, L]. fade > 0: the map goes on as it ends
+    and alpha fades over that fraction of half_width; 0: empty outside. Returns [R, 6]: r, g, b, sum(w d), sum(w), T.
+    """
+    return _in_threads(
+        lambda part: _look_up(maps, points[part], distance[part], seen[part], half_width, fade), len(points)
+    )
+
+
+def _in_threads(job: Callable[[slice], np.ndarray], rays: int) -> np.ndarray:
+    """Share rays among as many threads as torch uses.
+
+    Not numba's own parallel loops: those set the number of OpenMP threads, which torch shares, and with it the order in
+    which torch adds up: a training would no longer repeat bit by bit after its first sample picture.
+    """
+    threads = torch.get_num_threads()
+    parts = [slice(i * rays // threads, (i + 1) * rays // threads) for i in range(threads)]
+    if threads == 1:
+        return job(parts[0])
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(job, parts)))
+
+
+@njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+def _newton_distances(
+    tables: np.ndarray, origins: np.ndarray, directions: np.ndarray, half_width: float, steps: int
+) -> np.ndarray:
     levels, size = tables.shape[0], tables.shape[2]
     out = np.empty((origins.shape[0], levels), np.float32)
-    scale = (size - 1) / (2 * half_width)
-    last = np.float64(size - 1)
+    half, scale = np.float32(half_width), np.float32((size - 1) / (2 * half_width))
+    zero, one, last, steepest = np.float32(0), np.float32(1), np.float32(size - 1), np.float32(-0.25)
     middle = size // 2
-    for r in prange(origins.shape[0]):
+    for r in range(origins.shape[0]):
         ox, oy, oz = origins[r, 0], origins[r, 1], origins[r, 2]
         dx, dy, dz = directions[r, 0], directions[r, 1], directions[r, 2]
         for level in range(levels):
             t = (tables[level, 0, middle, middle] - oz) / dz
             for _ in range(steps):
-                u = min(max((ox + t * dx + half_width) * scale, 0.0), last)
-                v = min(max((oy + t * dy + half_width) * scale, 0.0), last)
+                u = min(max((ox + t * dx + half) * scale, zero), last)
+                v = min(max((oy + t * dy + half) * scale, zero), last)
                 i, j = min(int(v), size - 2), min(int(u), size - 2)
-                fv, fu = v - i, u - j
-                a, b = (1 - fv) * (1 - fu), (1 - fv) * fu
-                c, d = fv * (1 - fu), fv * fu
-                z = 0.0
-                sx = 0.0
-                sy = 0.0
+                fv, fu = v - np.float32(i), u - np.float32(j)
+                a, b = (one - fv) * (one - fu), (one - fv) * fu
+                c, d = fv * (one - fu), fv * fu
+                z = sx = sy = zero
                 for k in range(3):
                     cell = (
                         a * tables[level, k, i, j]
@@ -50,32 +87,36 @@ def newton_distances(
                         sx = cell
                     else:
                         sy = cell
-                rate = min(dz - sx * dx - sy * dy, -0.25)
+                rate = min(dz - sx * dx - sy * dy, steepest)
                 t -= (oz + t * dz - z) / rate
             out[r, level] = t
     return out
 
 
-@njit(parallel=True, cache=True, fastmath=False, error_model="numpy")
-def look_up(
+@njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+def _look_up(
     maps: np.ndarray, points: np.ndarray, distance: np.ndarray, seen: np.ndarray, half_width: float, fade: float
 ) -> np.ndarray:
-    """Composite L maps along R rays, front to back, stopping where nothing more can be seen.
-
-    maps [L, 4, M, M] (y ascending), points [R, L, 3], distance and seen [R, L]. fade > 0: the map goes on as it ends
-    and alpha fades over that fraction of half_width; 0: empty outside. Returns [R, 6]: r, g, b, sum(w d), sum(w), T.
-    """
     levels, size = maps.shape[0], maps.shape[2]
     out = np.empty((points.shape[0], 6), np.float32)
     limit = np.float32(1 - 1 / size)
     one, half = np.float32(1), np.float32(0.5)
     scale = np.float32(1 / half_width)
-    for r in prange(points.shape[0]):
+    for r in range(points.shape[0]):
         red = green = blue = depth = weight = np.float32(0)
         left = one
-        for level in range(levels):
-            if not seen[r, level]:
-                continue
+        order = np.empty(levels, np.int64)
+        count = 0
+        for level in range(levels):  # insertion sort: levels nearly always are in order already
+            if seen[r, level]:
+                place = count
+                while place > 0 and distance[r, order[place - 1]] > distance[r, level]:
+                    order[place] = order[place - 1]
+                    place -= 1
+                order[place] = level
+                count += 1
+        for place in range(count):
+            level = order[place]
             x, y = points[r, level, 0] * scale, points[r, level, 1] * scale
             edge = one
             if fade > 0:

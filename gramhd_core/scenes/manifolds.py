@@ -192,23 +192,19 @@ class RadianceManifolds:
         u = background_coordinate(view.backdrop[..., :2], self.half_width)
         backdrop = _sample(self.background, u, padding="reflection")
         if self._compiled(view):
-            picture = self._fast_picture(view, backdrop)
-            if picture is not None:
-                return picture
+            return self._fast_picture(view, backdrop)
         return look(view, lambda level: self._layer(view, level), backdrop)
 
     def _compiled(self, view: View) -> bool:
         plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (self.maps, view.hits.distance))
         return plain and not torch.is_grad_enabled()
 
-    def _fast_picture(self, view: View, backdrop: Tensor) -> FrontToBack | None:
-        """`look` by its compiled twin; None where levels are out of order."""
+    def _fast_picture(self, view: View, backdrop: Tensor) -> FrontToBack:
+        """`look` by its compiled twin."""
         from gramhd_core.scenes.fast_cpu import look_up  # numba takes a second to import
 
         points, distance, valid = view.hits
         seen = valid & (distance <= view.backdrop_distance[..., None])
-        if front_to_back(distance, seen) is not None:
-            return None
         fade = FADE if self.convention.edge == "fade" else 0.0
         arrays = [[t[n].contiguous().numpy() for t in (self.maps, points, distance, seen)] for n in range(len(seen))]
         found = torch.from_numpy(np.stack([look_up(*one, self.half_width, fade) for one in arrays]))
