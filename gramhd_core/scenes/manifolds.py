@@ -206,8 +206,12 @@ class RadianceManifolds:
         points, distance, valid = view.hits
         seen = valid & (distance <= view.backdrop_distance[..., None])
         fade = FADE if self.convention.edge == "fade" else 0.0
-        arrays = [[t[n].contiguous().numpy() for t in (self.maps, points, distance, seen)] for n in range(len(seen))]
-        found = torch.from_numpy(np.stack([look_up(*one, self.half_width, fade) for one in arrays]))
+        maps, points, distances, seen = (t.contiguous().numpy() for t in (self.maps, points, distance, seen))
+        found = torch.from_numpy(
+            np.stack(
+                [look_up(maps[n], points[n], distances[n], seen[n], self.half_width, fade) for n in range(len(maps))]
+            )
+        )
         picture = FrontToBack(distance.shape[:2], like=distance)
         picture.colour, picture.weighted_distance = found[..., :3], found[..., 3]
         picture.weight = picture.foreground = found[..., 4]
