@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = {"errors", "files", "progress", "configs", "__version__"}
+GROUND = {"errors", "files", "tensor_files", "progress", "configs", "__version__"}
 FLOORS = {
     **dict.fromkeys(GROUND, 0),
     "geometry": 1,
@@ -21,7 +21,7 @@ FLOORS = {
 }
 HOMES = {  # library: the files (or folders) that may import it
     **dict.fromkeys(("cv2", "face_alignment", "mediapipe"), ("gramhd_core/data/",)),
-    "safetensors": ("gramhd_core/checkpoints/", "gramhd_core/scenes/manifolds.py"),
+    "safetensors": ("gramhd_core/tensor_files.py", "gramhd_core/checkpoints/"),
     "pickle": ("gramhd_core/checkpoints/importers.py",),
     "trimesh": ("gramhd_core/outputs/mesh.py",),
     "torch_fidelity": ("gramhd_core/metrics/image_quality.py",),

@@ -6,27 +6,21 @@ Both are written atomically, and reading either executes nothing.
 
 from __future__ import annotations
 
-import errno
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gramhd_core import __version__
 from gramhd_core.configs import from_dict, to_dict
 from gramhd_core.errors import BadCheckpoint, BadConfig
-from gramhd_core.files import atomic
 from gramhd_core.generators import FAMILIES
 from gramhd_core.generators.generator import Generator
+from gramhd_core.tensor_files import load_tensors, save_tensors
 
-HEADER = "gramhd"
-OS_ERROR = re.compile(r"os error (\d+)")  # in the words of the safetensors writer
 STEP_FILE = re.compile(r"step(\d+)\.safetensors")
 
 
@@ -131,42 +125,3 @@ def checkpoint_steps(run: Path) -> list[int]:
     """Steps of all model checkpoints of a run, ascending."""
     found = (STEP_FILE.fullmatch(p.name) for p in (run / "checkpoints").glob("step*.safetensors"))
     return sorted(int(m[1]) for m in found if m)
-
-
-def save_tensors(path: Path | str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Named tensors and a JSON header -> one safetensors file, atomically."""
-    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    with atomic(path) as temporary:
-        write_safetensors(temporary, plain, {HEADER: json.dumps(header)})
-
-
-def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """safetensors' writer, whose own kind of error becomes the OSError it stands for. Not atomic by itself."""
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        number = OS_ERROR.search(str(error))
-        code = int(number[1]) if number else errno.ENOSPC if "No space left" in str(error) else 0
-        raise OSError(code, str(error), None, code) from error  # the last one: Windows has numbers of its own
-
-
-def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The inverse of `save_tensors`. BadCheckpoint if the file is not one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            header = json.loads(metadata.get(HEADER, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise BadCheckpoint(
-            f"{path} cannot be read as safetensors ({str(error).splitlines()[0]})",
-            expected="a complete file written by gramhd is needed",
-            remedy="gramhd import converts official .pt files; a damaged file must be fetched again",
-        ) from error
-    if not isinstance(header, dict):
-        raise BadCheckpoint(
-            f"{path} has no gramhd header",
-            expected="a safetensors file written by gramhd is needed",
-            remedy="official weights enter through gramhd import",
-        )
-    return tensors, header

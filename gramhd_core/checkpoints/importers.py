@@ -20,12 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint, write_safetensors
+from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint
 from gramhd_core.errors import BadArgument, BadCheckpoint
 from gramhd_core.files import atomic
 from gramhd_core.generators import PUBLISHED
 from gramhd_core.generators.gram import Gram, GramConfig
 from gramhd_core.generators.gram_hd import GramHd, GramHdConfig
+from gramhd_core.tensor_files import write_safetensors
 
 # official prefix or part -> ours; each line is used in both directions
 _PREFIXES = [

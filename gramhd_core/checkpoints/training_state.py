@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gramhd_core.checkpoints.checkpoint import load_tensors, save_tensors
 from gramhd_core.errors import BadCheckpoint
+from gramhd_core.tensor_files import load_tensors, save_tensors
 
 KIND = "training state"
 FORMAT = 1  # of the file; raise it whenever older states can no longer be resumed exactly

@@ -12,18 +12,13 @@ import torch
 from safetensors import SafetensorError
 from small import SMALL_HIGH
 
-from gramhd_core.checkpoints import checkpoint as module
-from gramhd_core.checkpoints.checkpoint import (
-    Checkpoint,
-    find_checkpoint,
-    load_generator,
-    save_tensors,
-    write_safetensors,
-)
+from gramhd_core import tensor_files as module
+from gramhd_core.checkpoints.checkpoint import Checkpoint, find_checkpoint, load_generator
 from gramhd_core.checkpoints.training_state import FORMAT, load_state, save_state
 from gramhd_core.errors import BadCheckpoint, CannotWrite
 from gramhd_core.generators.gram import Gram
 from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.tensor_files import save_tensors, write_safetensors
 
 
 def checkpoint_of(generator: Gram | GramHd) -> Checkpoint:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from small import SMALL_HIGH, SMALL_LOW
 
-from gramhd_core.checkpoints import checkpoint as checkpoint_module
+from gramhd_core import tensor_files
 from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
 from gramhd_core.checkpoints.importers import (
     export_official,
@@ -251,7 +251,7 @@ def test_exports_to_a_full_disk_are_refused(suffix: str, tmp_path: Path, monkeyp
     def opened(file: object, mode: str = "r", *rest: object, **named: object) -> object:
         return FullDisk() if mode == "wb" else real(file, mode, *rest, **named)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(checkpoint_module, "save_file", no_space)
+    monkeypatch.setattr(tensor_files, "save_file", no_space)
     monkeypatch.setattr(io, "open", opened)
     with pytest.raises(CannotWrite, match="disk is full"):
         export_official(model, target)
