@@ -356,3 +356,53 @@ def cast(s, origins, targets, bare, distances):
         v[:] = targets[i] - origins[i]
         v /= math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
         distances[i] = _march(s, origins[i], v, 0.0, FAR, bare)
+
+
+@njit(cache=True, nogil=True)
+def _drop(s, p, n):
+    """Moves p onto the surface along its normal there; n [3] is room for that."""
+    e, x, y, z = 0.05, p[0], p[1], p[2]
+    a, b = _distance(s, x + e, y - e, z - e, False), _distance(s, x - e, y - e, z + e, False)
+    c, d = _distance(s, x - e, y + e, z - e, False), _distance(s, x + e, y + e, z + e, False)
+    n[0], n[1], n[2] = a - b - c + d, -a - b + c + d, -a + b - c + d
+    n /= math.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) + 1e-12
+    up = 0.0  # how far above p the way down begins: just outside, not beyond another part
+    d = _distance(s, x, y, z, False)
+    while d < 0.0 and up < 4.0:
+        up += max(-1.1 * d, 0.02)
+        d = _distance(s, x + up * n[0], y + up * n[1], z + up * n[2], False)
+    p += up * n
+    p -= _march(s, p, -n, 0.0, 4.0, False) * n
+
+
+@njit(cache=True, nogil=True)
+def settle(s, points, eye, reach, depths, surfaces):
+    """Moves points [P, 3] near the surface onto it, in place, and says how far they were from it.
+
+    depths [P, 2]: signed distance to the surface, negative inside; and distance behind the first surface that is seen
+    from `eye` [3] in the point's direction (negative: in front of it). Points whose distance is `reach` or more stay,
+    with second depth -FAR and surfaces 0. A point that the eye sees moves along its ray; one that is hidden from the
+    eye, or belongs to a surface seen edge on, along the normal. surfaces [P, 5] as in `trace`.
+    """
+    v, q = np.empty(3), np.empty(3)
+    for i in range(len(points)):
+        p, depth = points[i], depths[i]
+        depth[0], depth[1] = _distance(s, p[0], p[1], p[2], False), -FAR
+        if abs(depth[0]) >= reach:
+            continue
+        v[:] = p - eye
+        t = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
+        v /= t
+        seen = _march(s, eye, v, 0.0, t + 2.0 * reach, False)
+        depth[1] = t - seen
+        seen_here = abs(depth[1]) < reach
+        if seen_here:
+            q[:] = eye + seen * v
+            _surface(s, q, _part(s, q[0], q[1], q[2]), surfaces[i])
+            faced = -(surfaces[i, 1] * v[0] + surfaces[i, 2] * v[1] + surfaces[i, 3] * v[2])
+            seen_here = faced > 0.4
+        if seen_here:
+            p[:] = q
+        else:
+            _drop(s, p, v)
+            _surface(s, p, _part(s, p[0], p[1], p[2]), surfaces[i])
