@@ -48,6 +48,10 @@ class BadCheckpoint(GramhdError):
     """A checkpoint that is missing, damaged, of another family, or whose weights do not fit its config."""
 
 
+class BadScene(GramhdError):
+    """A scene file that is missing, damaged or of another version, or a scene that cannot be saved."""
+
+
 class MissingDependency(GramhdError):
     """An optional library (or its weights) is needed here and is not installed."""
 

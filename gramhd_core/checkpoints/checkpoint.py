@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from gramhd_core import __version__
+from gramhd_core.checkpoints.saved_scene import SavedScene
 from gramhd_core.configs import from_dict, to_dict
 from gramhd_core.errors import BadCheckpoint, BadConfig
 from gramhd_core.generators import FAMILIES
 from gramhd_core.generators.generator import Generator
+from gramhd_core.scenes.scene_files import is_scene_file, load_scene
 from gramhd_core.tensor_files import load_tensors, save_tensors
 
 STEP_FILE = re.compile(r"step(\d+)\.safetensors")
@@ -49,6 +51,12 @@ class Checkpoint:
     @staticmethod
     def load(path: Path | str) -> Checkpoint:
         """Read a checkpoint file. Raises BadCheckpoint in one sentence for anything else."""
+        if is_scene_file(path):
+            raise BadCheckpoint(
+                f"{path} is a saved scene",
+                expected="it has no weights and a model is needed here",
+                remedy="name the checkpoint it was made from",
+            )
         weights, header = load_tensors(path)
         if header.get("family") not in FAMILIES:
             raise BadCheckpoint(
@@ -96,8 +104,14 @@ def check_fit(wanted: dict[str, Tensor], given: dict[str, Tensor], *, where: str
 
 
 def load_generator(ckpt: str | Path, *, device: str | torch.device = "cpu") -> Generator:
-    """The generator of a checkpoint file or of the newest checkpoint in a run folder."""
-    return Checkpoint.load(find_checkpoint(ckpt)).build(device=device)
+    """The generator of a checkpoint file or of the newest checkpoint in a run folder; a `SavedScene` of a scene file.
+
+    Which of them a file is, its header says.
+    """
+    path = find_checkpoint(ckpt)
+    if is_scene_file(path):
+        return SavedScene(*load_scene(path, device=device))
+    return Checkpoint.load(path).build(device=device)
 
 
 def find_checkpoint(ckpt: str | Path) -> Path:
@@ -119,6 +133,12 @@ def find_checkpoint(ckpt: str | Path) -> Path:
             remedy="check the path given to --ckpt",
         )
     return path
+
+
+def name_of(ckpt: str | Path) -> str:
+    """What others may read of a checkpoint's path: its file name, after the run's where a run folder was given."""
+    run, file = Path(ckpt).resolve(), find_checkpoint(ckpt)
+    return f"{run.name}/{file.name}" if run.is_dir() else file.name
 
 
 def checkpoint_steps(run: Path) -> list[int]:
