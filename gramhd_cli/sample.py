@@ -16,7 +16,10 @@ PATHS = ("orbit", "pingpong", "still")
 def sample(
     ckpt: options.Ckpt,
     out: options.Out,
-    seeds: options.Seeds = "0",
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Which identities: numbers and ranges, like 0,1,4-6; 0 if not given.", show_default=False),
+    ] = None,
     view: Annotated[
         str,
         typer.Option(
@@ -24,13 +27,25 @@ def sample(
         ),
     ] = "image",
     trunc: Annotated[
-        float, typer.Option("--trunc", "--psi", help="Truncation: 0 is the average head, 1 full variety.")
-    ] = 0.7,
+        float | None,
+        typer.Option(
+            "--trunc",
+            "--psi",
+            help="Truncation: 0 is the average head, 1 full variety; 0.7 if not given.",
+            show_default=False,
+        ),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the pictures in pixels; as trained, if not given.", show_default=False)
     ] = None,
     depth: Annotated[bool, typer.Option("--depth", help="Also write depth: 16-bit PNG and coloured preview.")] = False,
     alpha: Annotated[bool, typer.Option("--alpha", help="Also write pictures with a transparent background.")] = False,
+    save_scene: Annotated[
+        bool,
+        typer.Option(
+            "--save-scene", help="Also write each head as a scene file, which --ckpt takes in place of a model."
+        ),
+    ] = False,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -58,7 +73,8 @@ def sample(
     The network runs once per seed, however many views are asked for (once per
     frame for an interpolation; once per view for an imported gram64 model,
     whose pictures are defined ray by ray). The same seed is the same head,
-    whatever else is made with it. Prints the path of every file; --json says more.
+    whatever else is made with it. A saved scene shows its one head without the
+    model that made it. Prints the path of every file; --json says more.
 
     Examples:
         gramhd sample --ckpt runs/hr --seeds 0-9 --out pics
@@ -68,14 +84,20 @@ def sample(
         gramhd sample --ckpt runs/hr --seeds 0-4 --view interpolation --out pics
         gramhd sample --ckpt runs/hr --seeds 0-7 --view grid --size 128 --out pics
         gramhd sample --ckpt runs/hr --seeds 3 --view epi --out pics
+        gramhd sample --ckpt runs/hr --seeds 3 --save-scene --out pics
+        gramhd sample --ckpt pics/seed0003.scene.safetensors --view video --out pics
     """
-    from gramhd_core.checkpoints.checkpoint import load_generator
+    from dataclasses import replace
+
+    from gramhd_core.checkpoints.checkpoint import load_generator, name_of
+    from gramhd_core.checkpoints.saved_scene import TRUNCATION, identities
     from gramhd_core.outputs import sample as pictures
     from gramhd_core.outputs.sample_request import SampleRequest
 
-    request = SampleRequest(
-        tuple(options.parse_seeds(seeds)),
-        truncation=trunc,
+    asked = None if seeds is None else options.parse_seeds(seeds)
+    request = SampleRequest(  # wrong input is refused before a model is loaded
+        (0,) if asked is None else tuple(asked),
+        truncation=TRUNCATION if trunc is None else trunc,
         view=view,
         size=size,
         depth=depth,
@@ -84,8 +106,12 @@ def sample(
         fps=fps,
         camera_path=camera_path,
         epi_line=epi_line,
+        save_scene=save_scene,
     )
     generator = load_generator(ckpt, device=options.resolve_device(device))
+    heads = identities(generator, asked, trunc)
+    request = replace(request, seeds=heads.seeds, truncation=heads.truncation)
+    provenance = {"checkpoint": name_of(ckpt)} if save_scene else None
     with console.progress() as progress:
-        done = pictures.sample(generator, request, out, progress=progress)
+        done = pictures.sample(generator, request, out, provenance=provenance, progress=progress)
     console.result(done.document() if json else [file.path for file in done.files], json=json)

@@ -9,26 +9,29 @@ V views of S x S pixels.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from gramhd_core import files
+from gramhd_core.checkpoints.saved_scene import SavedScene, identities
 from gramhd_core.errors import BadArgument
 from gramhd_core.generators.generator import Generator, Latent
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.outputs import depth_images, images, trajectories
 from gramhd_core.outputs.epi import epi_picture, line_row
 from gramhd_core.outputs.sample_request import MOVIES, Sampled, SampledFile, SampleRequest
+from gramhd_core.outputs.shots import Shots, device_of, joined, latent_of_seed, render_shots
 from gramhd_core.outputs.video import mp4, require_av
 from gramhd_core.progress import Progress, Silent
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene import Scene
+from gramhd_core.scenes.scene_files import SUFFIX, save_scene
 
-PIXELS_AT_ONCE = 2**18  # rendered together: 4 views at 256 x 256, 1 at 512 and more
 CONTACT_SHEET_TILES = 100  # later seeds do not appear on the contact sheet
 GRID_PIXELS = 2**27  # what common viewers still open
 
@@ -44,20 +47,22 @@ Seeds = tuple[int, ...]
 Views = tuple[tuple[float, float], ...]  # (pitch, yaw) of every view, radians
 
 
-class Shots(NamedTuple):
-    """V finished pictures. rgb: uint8 [V, S, S, 3]; alpha: uint8 [V, S, S]; distance: float32 [V, S, S] or None."""
-
-    rgb: np.ndarray
-    alpha: np.ndarray
-    distance: np.ndarray | None
-
-
 def sample(
-    generator: Generator, request: SampleRequest, out: Path | str, *, progress: Progress | None = None
+    generator: Generator,
+    request: SampleRequest,
+    out: Path | str,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Sampled:
-    """Write what `request` asks for into the folder `out`; files of the same name are replaced, each at once."""
+    """Write what `request` asks for into the folder `out`; files of the same name are replaced, each at once.
+
+    provenance: what scene files shall say about the model, beside family, seed and truncation. A saved scene as
+    generator takes its own seed and truncation only (`checkpoints.saved_scene.identities`).
+    """
     started = time.perf_counter()
-    studio = _Studio(generator, request, Path(out), progress or Silent())
+    identities(generator, request.seeds, request.truncation)
+    studio = _Studio(generator, request, Path(out), provenance or {}, progress or Silent())
     work = {"grid": _grid, "epi": _epi, "video": _video, "interpolation": _interpolation}.get(request.view, _stills)
     if request.view in MOVIES:
         require_av()  # before minutes of rendering, not after
@@ -72,22 +77,6 @@ def sample(
         studio.progress.finish()
     seconds = time.perf_counter() - started
     return Sampled(request, studio.size, tuple(studio.written), studio.scenes, studio.pictures, seconds)
-
-
-def latent_of_seed(generator: Generator, seed: int, *, truncation: float) -> tuple[Latent, torch.Generator]:
-    """The latent [1] that a seed means everywhere in the house, and its random stream after z was drawn."""
-    rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(1, generator.latent_dim, generator=rng)
-    return generator.latent(z.to(_device(generator)), truncation), rng
-
-
-def render_shots(scene: Scene, cameras: Camera, *, device: torch.device | str = "cpu") -> Iterator[Shots]:
-    """Look at one identity from any number of cameras, a few at a time (see `PIXELS_AT_ONCE`), in order."""
-    step = max(1, PIXELS_AT_ONCE // (cameras.height * cameras.width))
-    for start in range(0, len(cameras), step):
-        picture = scene.render(cameras[start : start + step].to(device))
-        distance = None if picture.distance is None else picture.distance[:, 0].detach().float().cpu().numpy()
-        yield Shots(images.rgb8(picture.rgb), images.alpha8(picture.alpha), distance)
 
 
 def _stills(studio: _Studio) -> None:
@@ -125,7 +114,7 @@ def _grid(studio: _Studio) -> None:
         cameras, shots = studio.stills(seed)
         rows.append(shots)
         views += _angles(cameras)
-    studio.save_stills("grid", _joined(rows), columns, seeds, views)
+    studio.save_stills("grid", joined(rows), columns, seeds, views)
 
 
 def _epi(studio: _Studio) -> None:
@@ -136,7 +125,7 @@ def _epi(studio: _Studio) -> None:
     row = line_row(studio.size, request.epi_line)
     studio.start(len(request.seeds) * steps)
     for seed in request.seeds:
-        scene = studio.scene(studio.latent(seed)[0])
+        scene = studio.identity(seed)
         middle, strip = np.empty(0), []
         for shots in studio.shoot(scene, cameras, f"seed {seed}"):
             if len(strip) <= steps // 2 < len(strip) + len(shots.rgb):
@@ -151,7 +140,7 @@ def _video(studio: _Studio) -> None:
     cameras = studio.path(studio.request.frames or trajectories.VIDEO_FRAMES)
     studio.start(len(studio.request.seeds) * len(cameras))
     for seed in studio.request.seeds:
-        scene = studio.scene(studio.latent(seed)[0])
+        scene = studio.identity(seed)
         takes = studio.shoot(scene, cameras, f"seed {seed}")
         studio.film(f"seed{seed:04d}", takes, (seed,), _angles(cameras))
 
@@ -175,10 +164,18 @@ def _interpolation(studio: _Studio) -> None:
 class _Studio:
     """One call of `sample`: the generator, the order, and what has been made so far."""
 
-    def __init__(self, generator: Generator, request: SampleRequest, out: Path, progress: Progress):
+    def __init__(
+        self,
+        generator: Generator,
+        request: SampleRequest,
+        out: Path,
+        provenance: Mapping[str, Any],
+        progress: Progress,
+    ):
         self.generator, self.request, self.out, self.progress = generator, request, out, progress
+        self.provenance = provenance
         self.size = request.size or generator.image_size
-        self.device = _device(generator)
+        self.device = device_of(generator)
         self.written: list[SampledFile] = []
         self.scenes = self.pictures = 0
 
@@ -194,6 +191,37 @@ class _Studio:
         """The one expensive call."""
         self.scenes += 1
         return self.generator.scene(latent, view_from)
+
+    def identity(self, seed: int) -> Scene:
+        """The scene of a seed, colours fixed, saved if that was asked for."""
+        return self.saved(seed, self.scene(self.latent(seed)[0]))
+
+    def saved(self, seed: int, scene: Scene) -> Scene:
+        """The same scene, after writing it to its file if that was asked for."""
+        if not self.request.save_scene:
+            return scene
+        if not isinstance(scene, RadianceManifolds):
+            raise BadArgument(
+                "--save-scene was asked for",
+                expected="the scenes of this generator have no maps to save, its pictures are asked of the network",
+                remedy="drop --save-scene or use a model that makes maps",
+            )
+        name = f"seed{seed:04d}{SUFFIX}"
+        save_scene(
+            self.out / name,
+            scene,
+            cameras=self.generator.cameras,
+            image_size=self.generator.image_size,
+            provenance=self._provenance(seed),
+        )
+        self.written.append(SampledFile(self.out / name, "scene", (seed,), (), ()))
+        return scene
+
+    def _provenance(self, seed: int) -> dict[str, Any]:
+        if isinstance(self.generator, SavedScene):
+            return self.generator.config.provenance
+        family = getattr(self.generator, "family", type(self.generator).__name__)
+        return {**self.provenance, "family": family, "seed": seed, "truncation": self.request.truncation}
 
     def shoot(self, scene: Scene, cameras: Camera, note: str) -> Iterator[Shots]:
         """`render_shots`, counted, with progress."""
@@ -211,14 +239,14 @@ class _Studio:
     def stills(self, seed: int) -> tuple[Camera, Shots]:
         """The cameras of a still view and what they see of a seed. Only `rand` shows colours that follow the camera
         (as published, where maps depend on it); all other views keep them fixed."""
-        latent, rng = self.latent(seed)
         if self.request.view == "rand":
+            latent, rng = self.latent(seed)
             cameras = trajectories.rand(self.generator.cameras, rng, size=self.size)
-            scene = self.scene(latent, cameras.to(self.device))
+            scene = self.saved(seed, self.scene(latent, cameras.to(self.device)))
         else:
             cameras = _STILL_CAMERAS[self.request.view](self.generator.cameras, size=self.size)
-            scene = self.scene(latent)
-        return cameras, _joined(list(self.shoot(scene, cameras, f"seed {seed}")))
+            scene = self.identity(seed)
+        return cameras, joined(list(self.shoot(scene, cameras, f"seed {seed}")))
 
     def path(self, frames: int) -> Camera:
         """The camera path of a video."""
@@ -268,15 +296,6 @@ class _Studio:
             self.remember(names[1], "depth_video", seeds, views, near=limits[0], far=limits[1])
 
 
-def _joined(parts: list[Shots]) -> Shots:
-    distances = [part.distance for part in parts if part.distance is not None]
-    return Shots(
-        np.concatenate([part.rgb for part in parts]),
-        np.concatenate([part.alpha for part in parts]),
-        np.concatenate(distances) if distances else None,
-    )
-
-
 def _angles(cameras: Camera) -> Views:
     angles = torch.stack([cameras.pitch, cameras.yaw], dim=-1).tolist()
     return tuple((round(pitch, 6), round(yaw, 6)) for pitch, yaw in angles)
@@ -285,9 +304,3 @@ def _angles(cameras: Camera) -> Views:
 def _eased(t: float) -> float:
     """0 -> 0 and 1 -> 1, at rest at both ends."""
     return t * t * (3 - 2 * t)
-
-
-def _device(generator: Generator) -> torch.device:
-    """Where the generator's weights are."""
-    weights = next(generator.parameters(), None) if isinstance(generator, torch.nn.Module) else None
-    return torch.device("cpu") if weights is None else weights.device

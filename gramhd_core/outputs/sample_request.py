@@ -27,6 +27,7 @@ class SampleRequest:
     depth, alpha: also write distance pictures and foreground mattes (see `depth_images` and `images.matte`).
     frames: of one loop (video: 60), of one transition (interpolation: 30), of one sweep (epi: 129). fps: of videos.
     camera_path: of videos, one of `trajectories.PATHS`. epi_line: height of the strip's line, 0 top to 1 bottom.
+    save_scene: also write each identity as a scene file (scenes/scene_files.py).
     """
 
     seeds: tuple[int, ...]
@@ -39,6 +40,7 @@ class SampleRequest:
     fps: int = 30
     camera_path: str = "orbit"
     epi_line: float = EYES
+    save_scene: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))  # each identity once, order kept
@@ -100,15 +102,22 @@ class SampleRequest:
             "a strip shows colours only",
             "drop --depth or use another view",
         )
+        _check(
+            not self.save_scene or self.view != "interpolation",
+            "--save-scene was asked for with --view interpolation",
+            "every frame of that is another scene",
+            "drop --save-scene or use another view",
+        )
 
 
 @dataclass(frozen=True)
 class SampledFile:
     """A file that was written.
 
-    kind: "image", "depth" (16 bit), "depth_preview", "alpha", "contact_sheet", "epi", "video" or "depth_video".
+    kind: "image", "depth" (16 bit), "depth_preview", "alpha", "contact_sheet", "epi", "video", "depth_video", "scene".
     pitch, yaw: radians, one per view, in reading order (sheets row by row, videos in time; contact sheets and grids
-    repeat theirs for every seed). near, far: what the palest and darkest colour of a depth preview mean, world units.
+    repeat theirs for every seed; scenes have none). near, far: what the palest and darkest colour of a depth preview
+    mean, world units.
     """
 
     path: Path

@@ -111,7 +111,7 @@ def test_views_do_not_depend_on_how_many_are_rendered_at_once(monkeypatch):
     cameras = trajectories.multiview3x7(CameraPrior(), size=16)
     card = Card(torch.zeros(3))
     together = next(render_shots(card, cameras))
-    monkeypatch.setattr("gramhd_core.outputs.sample.PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("gramhd_core.outputs.shots.PIXELS_AT_ONCE", 1)
     single = list(render_shots(card, cameras))
     assert len(together.rgb) == 21 and len(single) == 21
     for part in ("rgb", "alpha", "distance"):
