@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -166,6 +167,19 @@ class RadianceManifolds:
     def layers(self) -> Tensor:
         """[N, L, 4, M, M] maps, nearest first."""
         return self.maps
+
+    def save(self, path: Path | str, **about: Any) -> None:
+        """Write a `.scene.safetensors`; cameras, image_size, provenance and storage as in `save_scene`."""
+        from gramhd_core.scenes.scene_files import save_scene  # it imports this module
+
+        save_scene(path, self, **about)
+
+    @staticmethod
+    def load(path: Path | str, *, device: torch.device | str = "cpu") -> RadianceManifolds:
+        """The inverse of `save`. BadScene in one sentence for other files."""
+        from gramhd_core.scenes.scene_files import load_scene
+
+        return load_scene(path, device=device).scene
 
     def render(self, camera: Camera) -> Rendering:
         """K cameras of one identity, or N cameras of N identities."""
