@@ -380,22 +380,22 @@ def settle(s, points, eye, reach, depths, surfaces):
     """Moves points [P, 3] near the surface onto it, in place, and says how far they were from it.
 
     depths [P, 2]: signed distance to the surface, negative inside; and distance behind the first surface that is seen
-    from `eye` [3] in the point's direction (negative: in front of it). Points whose distance is `reach` or more stay,
-    with second depth -FAR and surfaces 0. A point that the eye sees moves along its ray; one that is hidden from the
+    from `eye` [3] in the point's direction (negative: in front of it). Points further away than reach [P] outside, or
+    half as much again inside, stay, with second depth -FAR and surfaces 0. A point that the eye sees moves along its ray; one that is hidden from the
     eye, or belongs to a surface seen edge on, along the normal. surfaces [P, 5] as in `trace`.
     """
     v, q = np.empty(3), np.empty(3)
     for i in range(len(points)):
         p, depth = points[i], depths[i]
         depth[0], depth[1] = _distance(s, p[0], p[1], p[2], False), -FAR
-        if abs(depth[0]) >= reach:
+        if not -1.5 * reach[i] < depth[0] < reach[i]:
             continue
         v[:] = p - eye
         t = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
         v /= t
-        seen = _march(s, eye, v, 0.0, t + 2.0 * reach, False)
+        seen = _march(s, eye, v, 0.0, t + 2.0 * reach[i], False)
         depth[1] = t - seen
-        seen_here = abs(depth[1]) < reach
+        seen_here = abs(depth[1]) < 1.5 * reach[i]
         if seen_here:
             q[:] = eye + seen * v
             _surface(s, q, _part(s, q[0], q[1], q[2]), surfaces[i])

@@ -1,8 +1,8 @@
 """A procedural head as radiance manifolds: a scene like a trained one, whose true surface is known exactly.
 
 L level sets, M = map side; world units unless a name says u (see `gramhd_core.data.head_shapes`). The surfaces are the
-spheres that the published predictor starts from. Between two surfaces the head's skin is told apart by alpha: a cell
-just outside it is opaque in part, by how close it is, and the cell behind it wholly, so that along a ray the
+spheres that the published predictor starts from. Between two surfaces the head's skin is placed by alpha: a cell just
+outside it is opaque in part, by how close it is, and the cell behind it wholly, so that along a ray the
 accumulated opacity passes 1/2 where the ray truly meets the head.
 """
 
@@ -26,7 +26,8 @@ HALF_WIDTH = 0.14  # of the maps, as new trainings have it
 MARGIN = 1.05  # tabulated surfaces reach a little further than maps
 GRID = 256  # side of the tables
 STEEPEST = 0.3  # smallest cosine between a surface's normal and the ray for which alpha is made
-DEPTH = 2.0  # how far below the skin cells are opaque, in distances between two surfaces
+REACH = 1.1  # how far before the skin cells have a colour, in distances between two surfaces
+DEPTH = 1.5 * REACH  # how far below it they are opaque
 EYE = (0.0, 0.0, 1.0)  # where colours are seen from: the frontal camera
 
 
@@ -85,7 +86,7 @@ def _paint_shell(shape: np.record, paint: np.record, points: np.ndarray, gap: np
     places, surfaces = points / WORLD_PER_U, np.zeros((len(points), 5))
     depths = np.empty((len(points), 2))
     eye = np.array(EYE) / WORLD_PER_U
-    head_shapes.settle(shape, places, eye, DEPTH * gap.max() / WORLD_PER_U, depths, surfaces)
+    head_shapes.settle(shape, places, eye, REACH * gap / WORLD_PER_U, depths, surfaces)
     distance, behind = depths.T * WORLD_PER_U
     inside = np.abs(behind) < DEPTH * gap
     alpha = np.where(inside, np.clip(1 + behind / gap, 0, 1), 0)
