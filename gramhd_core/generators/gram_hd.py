@@ -5,13 +5,14 @@ N identities, L level sets, g low-resolution map side, S = scale * g map and ima
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
-from gramhd_core.errors import BadConfig
+from gramhd_core.errors import BadArgument, BadConfig
 from gramhd_core.generators.generator import Latent
 from gramhd_core.generators.gram import (
     CENTRE_SAMPLES,
@@ -31,7 +32,8 @@ from gramhd_core.networks.super_resolution import (
 from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention
 from gramhd_core.scenes.surfaces import Surfaces
 
-CHUNK_MAPS = 6  # maps super-resolved at once when no gradient is recorded
+CHUNK_PIXELS = 1 << 19  # output pixels super-resolved at once when no gradient is recorded, but at least one map
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,14 @@ class HighResolution(NamedTuple):
 
 
 class GramHd(nn.Module):
-    """The GRAM-HD generator."""
+    """The GRAM-HD generator.
+
+    `precision` says how super-resolution computes when no gradient is recorded; everything else is float32 always.
+    "fp32", as made: float32, on processors by compiled convolutions where the networks are wide enough (equal to 1e-4
+    in colour, the same bits for any batch and number of threads). "bf16": autocast, equal to 1e-2. "auto": bf16 where
+    it is the faster of the two (matrix units: NVIDIA from compute capability 8, processors with AMX) and the config is
+    not the compatible one, else fp32.
+    """
 
     family: ClassVar[str] = "gram-hd"
 
@@ -95,6 +104,7 @@ class GramHd(nn.Module):
         self.background = BackgroundSuperResolution(config.sr)
         self.register_buffer("style_centre", torch.zeros(sum(config.sr.style_widths)))
         self.style_centre: Tensor
+        self.precision: Precision = "fp32"
         self._grid: Grid | None = None
         self._heights: Surfaces | None = None
         self.register_load_state_dict_post_hook(lambda module, _: module.forget_geometry())
@@ -163,28 +173,47 @@ class GramHd(nn.Module):
     def high_resolution(self, latent: Latent, *, view_from: Camera | None = None) -> HighResolution:
         """The scene with the low-resolution maps it came from."""
         low = self.low.low_maps(latent, self.grid(), view_from=view_from)
-        n, levels = low.maps.shape[:2]
-        flat = low.maps.flatten(0, 1)
-        if torch.is_grad_enabled():
-            maps = self.foreground(flat, latent.style)
-        else:  # identity by identity, a few maps at a time: memory does not grow with L
-            maps = torch.cat(
-                [
-                    self.foreground(part, latent.style[i : i + 1])
-                    for i in range(n)
-                    for part in low.maps[i].split(CHUNK_MAPS)
-                ]
-            )
+        maps, background = self._super_resolved(low, latent.style)
         c = self.config
         scene = RadianceManifolds(
-            self.surfaces(),
-            maps.unflatten(0, (n, levels)),
-            self.background(low.background),
-            c.low.half_width,
-            c.low.manifolds.background_z,
-            c.convention,
+            self.surfaces(), maps, background, c.low.half_width, c.low.manifolds.background_z, c.convention
         )
         return HighResolution(scene, low)
+
+    def _super_resolved(self, low: LowResolutionMaps, style: Tensor) -> tuple[Tensor, Tensor]:
+        """maps [N, L, 4, S, S] and background [N, 3, S, S]."""
+        n, levels = low.maps.shape[:2]
+        if torch.is_grad_enabled():
+            return self.foreground(low.maps.flatten(0, 1), style).unflatten(0, (n, levels)), self.background(
+                low.background
+            )
+        if self._compiled(low.maps):
+            from gramhd_core.networks.fast_super_resolution import super_resolve  # numba takes a second to import
+
+            return super_resolve(self.foreground, self.background, low, style)
+        return self._in_chunks(low, style)
+
+    def _compiled(self, maps: Tensor) -> bool:
+        plain = maps.device.type == "cpu" and maps.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return plain and self.config.sr.is_wide and not self._in_bf16(maps.device)
+
+    def _in_bf16(self, device: torch.device) -> bool:
+        if self.precision == "auto":
+            return fast_in_bf16(device) and self.config != self.config.compatible()
+        return self.precision == "bf16"
+
+    def _in_chunks(self, low: LowResolutionMaps, style: Tensor) -> tuple[Tensor, Tensor]:
+        """Identity by identity, a few maps at a time, into one place: memory does not grow with N or L."""
+        n, levels = low.maps.shape[:2]
+        size, device = self.image_size, low.maps.device
+        maps = low.maps.new_empty(n, levels, 4, size, size)
+        bf16 = torch.autocast(device.type, torch.bfloat16) if self._in_bf16(device) else nullcontext()
+        with bf16:
+            for i in range(n):
+                step = max(1, CHUNK_PIXELS // size**2)
+                for part, out in zip(low.maps[i].split(step), maps[i].split(step), strict=True):
+                    out.copy_(self.foreground(part, style[i : i + 1]))
+            return maps, self.background(low.background)
 
     def low_scene(self, latent: Latent, *, locked: bool = True) -> FieldManifolds:
         """Stage 1's rendering of the same identities on the same surfaces, for the consistency loss."""
@@ -197,3 +226,29 @@ class GramHd(nn.Module):
             for name, p in self.named_parameters()
             if not name.startswith("low.") or name.startswith("low.field.output_feature")
         }
+
+
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 beats float32 here: where matrix units compute it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch has no public question for it
+    return device.type == "cpu" and has_amx is not None and has_amx()
+
+
+def set_precision(generator: nn.Module, precision: str) -> None:
+    """Choose the precision of super-resolution: auto, fp32 or bf16 (see `GramHd`).
+
+    BadArgument: another word, or bf16 for a generator without super-resolution.
+    """
+    names = get_args(Precision)
+    if precision not in names:
+        raise BadArgument(f"precision {precision}", expected=f"one of {', '.join(names)}", remedy="choose one of them")
+    if isinstance(generator, GramHd):
+        generator.precision = cast(Precision, precision)
+    elif precision == "bf16":
+        raise BadArgument(
+            "precision bf16",
+            expected="only super-resolution can be computed in it, and this generator has none",
+            remedy="leave it at auto",
+        )

@@ -58,6 +58,11 @@ class SuperResolutionConfig:
         return 2 ** len(self.up_channels)
 
     @property
+    def is_wide(self) -> bool:
+        """Whether compiled convolutions pay: the channels of dense blocks fill whole registers."""
+        return self.width % 16 == 0 and self.growth % 16 == 0 and min(self.blocks, self.background_blocks) > 0
+
+    @property
     def style_widths(self) -> list[int]:
         """Input channels of every modulated convolution in order: up-convolutions, HR, last."""
         return [self.width, *self.up_channels[:-1], self.up_channels[-1], self.up_channels[-1]]
@@ -99,13 +104,16 @@ class ModulatedConv(nn.Conv2d):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:  # type: ignore[override]
         """x [N * L, in, H, W] with identity-major order, style [N, in] -> [N * L, out, H, W]."""
-        n = len(style)
-        weight = self.weight * style[:, None, :, None, None]
-        weight = weight * (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+        n, weight = len(style), self.modulated(style)
         parts = x.split(len(x) // n)  # one ordinary convolution per identity, shared by its maps
         padding = self.kernel_size[0] // 2
         done = [F.conv2d(part, w, self.bias, padding=padding) for part, w in zip(parts, weight, strict=True)]
         return done[0] if n == 1 else torch.cat(done)
+
+    def modulated(self, style: Tensor) -> Tensor:
+        """style [N, in] -> the N weights [N, out, in, k, k]."""
+        weight = self.weight * style[:, None, :, None, None]
+        return weight * (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
 
 
 class MapSuperResolution(nn.Module):
@@ -134,7 +142,10 @@ class MapSuperResolution(nn.Module):
         for conv, s in zip(self.upconvs, styles, strict=False):
             x = F.leaky_relu(self._double(conv(x, s)), SLOPE, inplace=True)
         x = F.leaky_relu(self.hr_conv(x, styles[-2]), SLOPE, inplace=True)
-        x = self.conv_last(x, styles[-1]).float()
+        return self.finish(maps, self.conv_last(x, styles[-1]).float())
+
+    def finish(self, maps: Tensor, x: Tensor) -> Tensor:
+        """What follows the last convolution: x [M, 4, scale g, scale g] of maps [M, 4 + F, g, g] -> rgb and alpha."""
         if self.config.start == "residual":
             x = self._start(maps) + self.detail[:, None, None] * x
         return torch.cat([x[:, :3], torch.sigmoid(x[:, 3:])], dim=1)
@@ -175,6 +186,9 @@ class BackgroundSuperResolution(nn.Module):
         for conv in self.upconvs:
             x = F.leaky_relu(conv(x), SLOPE, inplace=True)
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        x = self.conv_last(F.leaky_relu(self.hr_conv(x), SLOPE, inplace=True)).float()
+        return self.finish(rgb, self.conv_last(F.leaky_relu(self.hr_conv(x), SLOPE, inplace=True)).float())
+
+    def finish(self, rgb: Tensor, x: Tensor) -> Tensor:
+        """What follows the last convolution: x [N, 3, scale g, scale g] of rgb [N, 3, g, g] -> colours."""
         up = F.interpolate(rgb.float(), scale_factor=self.config.scale, mode="bicubic", align_corners=False)
         return up + RESIDUAL * x
