@@ -381,8 +381,9 @@ def settle(s, points, eye, reach, depths, surfaces):
 
     depths [P, 2]: signed distance to the surface, negative inside; and distance behind the first surface that is seen
     from `eye` [3] in the point's direction (negative: in front of it). Points further away than reach [P] outside, or
-    half as much again inside, stay, with second depth -FAR and surfaces 0. A point that the eye sees moves along its ray; one that is hidden from the
-    eye, or belongs to a surface seen edge on, along the normal. surfaces [P, 5] as in `trace`.
+    half as much again inside, stay, with second depth -FAR and surfaces 0. A point that the eye sees moves along its
+    ray; one that is hidden from the eye, or belongs to a surface seen edge on, along the normal. surfaces [P, 5] as in
+    `trace`.
     """
     v, q = np.empty(3), np.empty(3)
     for i in range(len(points)):
