@@ -85,7 +85,7 @@ def sample(
         gramhd sample --ckpt runs/hr --seeds 0-7 --view grid --size 128 --out pics
         gramhd sample --ckpt runs/hr --seeds 3 --view epi --out pics
         gramhd sample --ckpt runs/hr --seeds 3 --save-scene --out pics
-        gramhd sample --ckpt pics/seed0003.scene.safetensors --view video --out pics
+        gramhd sample --ckpt seed3.scene.safetensors --view video --out pics
     """
     from dataclasses import replace
 

@@ -15,6 +15,7 @@ from gramhd_core.scenes.scene_files import SceneHeader
 from gramhd_core.scenes.surfaces import HeightFields
 
 TRUNCATION = 0.7  # of models, where none is asked for
+LONGEST = 65536  # numbers in a z that a file is believed to need
 
 
 class SavedScene(nn.Module):
@@ -44,8 +45,10 @@ class SavedScene(nn.Module):
 
     @property
     def latent_dim(self) -> int:
-        """Nothing is left to choose."""
-        return 0
+        """Length of the z its maker drew, 0 if the file does not say. It is drawn from the seed again and ignored, so
+        that whatever else follows in the seed's stream (the camera of `rand`) is the same."""
+        length = self.config.provenance.get("latent_dim")
+        return length if isinstance(length, int) and 0 <= length <= LONGEST else 0
 
     @property
     def cameras(self) -> CameraPrior:
@@ -70,7 +73,7 @@ class SavedScene(nn.Module):
         return float(truncation) if isinstance(truncation, (int, float)) and 0 <= truncation <= 1 else 1.0
 
     def latent(self, z: Tensor, truncation: float = 1.0) -> Latent:
-        """z [N, 0] -> the empty latent."""
+        """z [N, any] -> the empty latent."""
         return Latent(self.maps.new_zeros(len(z), 0, 2, 0), self.maps.new_zeros(len(z), 0))
 
     def scene(self, latent: Latent, view_from: Camera | None = None) -> RadianceManifolds:

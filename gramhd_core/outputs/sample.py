@@ -221,7 +221,8 @@ class _Studio:
         if isinstance(self.generator, SavedScene):
             return self.generator.config.provenance
         family = getattr(self.generator, "family", type(self.generator).__name__)
-        return {**self.provenance, "family": family, "seed": seed, "truncation": self.request.truncation}
+        drawn = {"seed": seed, "truncation": self.request.truncation, "latent_dim": self.generator.latent_dim}
+        return {**self.provenance, "family": family, **drawn}
 
     def shoot(self, scene: Scene, cameras: Camera, note: str) -> Iterator[Shots]:
         """`render_shots`, counted, with progress."""

@@ -317,6 +317,10 @@ def test_no_gradient_is_kept(tmp_path):
         ({"view": "interpolation", "seeds": (3, 3)}, "one seed was given"),
         ({"view": "video", "alpha": True}, "--alpha was asked for with --view video"),
         ({"view": "epi", "depth": True}, "--depth was asked for with --view epi"),
+        (
+            {"view": "interpolation", "seeds": (0, 1), "save_scene": True},
+            "--save-scene was asked for with --view",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_met_is_one_sentence(request_, sentence):
