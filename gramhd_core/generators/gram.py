@@ -24,9 +24,8 @@ from gramhd_core.scenes.surfaces import Surfaces, tabulate
 
 CENTRE_SAMPLES = 10_000  # latents averaged for the truncation centre (both official repositories)
 CENTRE_SEED = 0
-HEIGHT_MARGIN = 1.05  # tabulated surfaces reach a little further than maps
-HEIGHT_GRID = 128  # side of the tabulated surfaces
-CHUNK_POINTS = 1 << 15  # field points evaluated at once when no gradient is recorded
+# field points evaluated at once when no gradient is recorded: what a processor's cache holds, what keeps a GPU busy
+CHUNK_POINTS, CHUNK_POINTS_GPU = 1 << 12, 1 << 17
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,16 @@ class GramConfig:
 
 
 class Grid(NamedTuple):
-    """Where the field is asked when surfaces are gridded: hits of [1, g * g, L]; background points [1, g * g, 3]."""
+    """Where the field is asked when surfaces are gridded: hits of [1, g * g, L]; background points [1, g * g, 3].
+
+    Levels that a ray misses share one point. distinct [1, U, 3]: all points once; place [g * g * (L + 1)]: where among
+    them each is, cells first, levels and then the background within.
+    """
 
     hits: Hits
     backdrop: Tensor
+    distinct: Tensor
+    place: Tensor
 
 
 class LowResolutionMaps(NamedTuple):
@@ -98,6 +103,7 @@ class Gram(nn.Module):
         self.field = Field(config.field)
         self.register_buffer("film_centre", torch.zeros(config.field.film_layers, 2, config.field.hidden))
         self.film_centre: Tensor
+        self.forget_geometry()
 
     @property
     def latent_dim(self) -> int:
@@ -167,24 +173,53 @@ class Gram(nn.Module):
         c = self.config
         return RadianceManifolds(surfaces, maps, background, c.half_width, c.manifolds.background_z, c.convention)
 
+    def forget_geometry(self) -> None:
+        """Drop the cached grids and height fields.
+
+        They depend on neither identity nor camera, so they are made on first use and kept as long as the predictor has
+        the same weights on the same device; nobody needs to call this.
+        """
+        self._grids: dict[int, Grid] = {}
+        self._heights: Surfaces | None = None
+        self._made_with: Tensor | None = None
+
+    def _keep_geometry_only_of_these_weights(self) -> None:
+        weights = torch.cat(
+            [self.film_centre.new_zeros(1), *(p.detach().flatten() for p in self.predictor.parameters())]
+        )
+        old = self._made_with
+        if old is None or (old.device, old.dtype) != (weights.device, weights.dtype) or not torch.equal(old, weights):
+            self.forget_geometry()
+            self._made_with = weights
+
     def height_fields(self) -> Surfaces:
-        """Surfaces that need no network: tabulated ones, or the spheres themselves."""
+        """Surfaces that need no network: tabulated ones, or the spheres themselves. Kept: see `forget_geometry`."""
         c = self.config
         if not isinstance(self.predictor, MlpPredictor):
             return self.predictor
-        return tabulate(
-            self.predictor, half_width=HEIGHT_MARGIN * c.half_width, size=HEIGHT_GRID, like=self.film_centre
-        )
+        self._keep_geometry_only_of_these_weights()
+        if self._heights is None:
+            self._heights = tabulate(self.predictor, half_width=c.half_width, like=self.film_centre)
+        return self._heights
 
     def grid(self, size: int) -> Grid:
-        """Hits of the gridding rays; independent of identity and camera."""
+        """Hits of the gridding rays; independent of identity and camera. Kept: see `forget_geometry`."""
+        self._keep_geometry_only_of_these_weights()
+        if size not in self._grids:
+            self._grids[size] = self._gridded(size)
+        return self._grids[size]
+
+    @torch.no_grad()
+    def _gridded(self, size: int) -> Grid:
         c = self.config
-        with torch.no_grad():
-            rays = orthographic_rays(size, c.half_width, sampling=c.map_sampling, like=self.film_centre)
-            u = background_point(axis(size, c.map_sampling, like=self.film_centre), c.half_width)
-            y, x = torch.meshgrid(u, u, indexing="ij")
-            backdrop = torch.stack([x, y, torch.full_like(x, c.manifolds.background_z)], dim=-1)
-            return Grid(self.predictor.hits(rays), backdrop.reshape(1, -1, 3))
+        hits = self.predictor.hits(
+            orthographic_rays(size, c.half_width, sampling=c.map_sampling, like=self.film_centre)
+        )
+        u = background_point(axis(size, c.map_sampling, like=self.film_centre), c.half_width)
+        y, x = torch.meshgrid(u, u, indexing="ij")
+        backdrop = torch.stack([x, y, torch.full_like(x, c.manifolds.background_z)], dim=-1).reshape(1, -1, 3)
+        distinct, place = torch.unique(_points(hits, backdrop)[0], dim=0, return_inverse=True)
+        return Grid(hits, backdrop, distinct[None], place)
 
     def low_maps(self, latent: Latent, grid: Grid, *, view_from: Camera | None = None) -> LowResolutionMaps:
         """Ask the field at the grid points: LR maps of N identities (GRAM-HD: manifold gridding).
@@ -192,14 +227,10 @@ class Gram(nn.Module):
         With `view_from` (N cameras) directions point from each item's own camera; otherwise they are locked.
         """
         n, size, levels = len(latent), int(grid.backdrop.shape[1] ** 0.5), grid.hits.points.shape[2]
-        points = torch.cat([grid.hits.points, grid.backdrop[:, :, None]], dim=2).flatten(1, 2).expand(n, -1, -1)
-        directions = None
-        if view_from is not None and self._sees_directions:
-            directions = points - view_from.position[:, None]
-            directions = directions / directions.norm(dim=-1, keepdim=True)
-        rgb, sigma, features = self._ask_in_chunks(points, directions, latent)
-        alpha = 1 - torch.exp(-self.config.field.delta * sigma)
-        channels = torch.cat([rgb, alpha[..., None], features], dim=-1)
+        if torch.is_grad_enabled():
+            channels = self._ask(_points(grid.hits, grid.backdrop).expand(n, -1, -1), latent, view_from)
+        else:
+            channels = self._ask_in_chunks(grid.distinct.expand(n, -1, -1), latent, view_from)[:, grid.place]
         channels = channels.reshape(n, size, size, levels + 1, -1).permute(0, 3, 4, 1, 2)
         maps, background = channels[:, :-1], channels[:, -1, :3]
         if self.config.mask_maps:
@@ -207,11 +238,25 @@ class Gram(nn.Module):
             maps = torch.cat([maps[:, :, :3], maps[:, :, 3:4] * valid[:, :, None], maps[:, :, 4:]], dim=2)
         return LowResolutionMaps(maps, background)
 
-    def _ask_in_chunks(self, points: Tensor, directions: Tensor | None, latent: Latent) -> list[Tensor]:
-        if torch.is_grad_enabled():
-            return list(self.field(points, directions, latent.film))
-        parts = [
-            self.field(part, None if directions is None else directions[:, i : i + CHUNK_POINTS], latent.film)
-            for i, part in zip(range(0, points.shape[1], CHUNK_POINTS), points.split(CHUNK_POINTS, dim=1), strict=True)
-        ]
-        return [torch.cat(values, dim=1) for values in zip(*parts, strict=True)]
+    def _ask(self, points: Tensor, latent: Latent, view_from: Camera | None) -> Tensor:
+        """[N, P, 3] -> [N, P, 4 + F]: r, g, b, alpha, features."""
+        directions = None
+        if view_from is not None and self._sees_directions:
+            directions = points - view_from.position[:, None]
+            directions = directions / directions.norm(dim=-1, keepdim=True)
+        rgb, sigma, features = self.field(points, directions, latent.film)
+        alpha = 1 - torch.exp(-self.config.field.delta * sigma)
+        return torch.cat([rgb, alpha[..., None], features], dim=-1)
+
+    def _ask_in_chunks(self, points: Tensor, latent: Latent, view_from: Camera | None) -> Tensor:
+        n, count, _ = points.shape
+        step = CHUNK_POINTS if points.device.type == "cpu" else CHUNK_POINTS_GPU
+        channels = points.new_empty(n, count, 4 + self.config.field.features)
+        for part, out in zip(points.split(step, dim=1), channels.split(step, dim=1), strict=True):
+            out.copy_(self._ask(part, latent, view_from))
+        return channels
+
+
+def _points(hits: Hits, backdrop: Tensor) -> Tensor:
+    """[1, g * g * (L + 1), 3]: the hits of every cell, then its background point."""
+    return torch.cat([hits.points, backdrop[:, :, None]], dim=2).flatten(1, 2)

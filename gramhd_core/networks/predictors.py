@@ -70,6 +70,11 @@ class MlpPredictor(nn.Module):
         nn.init.constant_(self.output_layer.weight, SLOPE * math.sqrt(math.pi / config.hidden))
         nn.init.zeros_(self.output_layer.bias)
 
+    @property
+    def slab(self) -> float:
+        """Valid hits lie in |z| <= slab, world units."""
+        return self.config.box
+
     def forward(self, points: Tensor) -> Tensor:
         """World points [..., 3] -> field values [...]."""
         with torch.autocast(points.device.type, enabled=False):
@@ -112,6 +117,11 @@ class SpherePredictor(nn.Module):
         super().__init__()
         self.config = config
 
+    @property
+    def slab(self) -> float:
+        """Valid hits lie in |z| <= slab, world units."""
+        return self.config.box
+
     def forward(self, points: Tensor) -> Tensor:
         """World points [..., 3] -> field values [...]."""
         return SLOPE * (points / self.config.box - points.new_tensor(self.config.centre)).norm(dim=-1)
@@ -120,10 +130,10 @@ class SpherePredictor(nn.Module):
         """[L] radii of the level sets, world units."""
         return self.config.levels(like=like) * (self.config.box / SLOPE)
 
-    def hits(self, rays: Rays) -> Hits:
-        """Exact first crossings."""
+    def hits(self, rays: Rays, *, slab: float | None = None) -> Hits:
+        """Exact first crossings, valid where |z| <= slab (default: box)."""
         x, y, z = (self.config.box * c for c in self.config.centre)
-        return sphere_hits(rays, self.radii(like=rays.origins), (x, y, z), slab=self.config.box)
+        return sphere_hits(rays, self.radii(like=rays.origins), (x, y, z), slab=slab or self.slab)
 
 
 def build_predictor(config: ManifoldsConfig) -> MlpPredictor | SpherePredictor:

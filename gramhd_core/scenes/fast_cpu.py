@@ -13,15 +13,25 @@ import numpy as np
 import torch
 from numba import njit
 
+from gramhd_core.scenes import surfaces
+
+_compiled = njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+ZERO, HALF, CONVERGED = np.float32(0), np.float32(0.5), np.float32(surfaces.CONVERGED)
+STEPS = surfaces.STEPS
 OPAQUE = np.float32(1e-6)  # transmittance below which later layers change no colour by more than this
 
 
 def newton_distances(
-    tables: np.ndarray, origins: np.ndarray, directions: np.ndarray, half_width: float, steps: int
+    heights: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    origins: np.ndarray,
+    directions: np.ndarray,
+    half_width: float,
 ) -> np.ndarray:
-    """tables [L, 3, G, G] (z, dz/dx, dz/dy); origins, directions [R, 3] -> distances [R, L] after `steps`."""
+    """heights [L, G, G]; ends: two [L], heights in front of and behind each; origins, directions [R, 3] ->
+    distances [R, L]."""
     return _in_threads(
-        lambda part: _newton_distances(tables, origins[part], directions[part], half_width, steps), len(origins)
+        lambda part: _newton_distances(heights, *ends, origins[part], directions[part], half_width), len(origins)
     )
 
 
@@ -52,48 +62,71 @@ def _in_threads(job: Callable[[slice], np.ndarray], rays: int) -> np.ndarray:
         return np.concatenate(list(pool.map(job, parts)))
 
 
-@njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+@_compiled
+def _gap(
+    z: np.ndarray, half: np.float32, scale: np.float32, ray: tuple[np.float32, ...], t: np.float32
+) -> tuple[np.float32, np.float32]:
+    """How far the ray (origin and direction) is above heights z [G, G] at t, and the derivative of that."""
+    ox, oy, oz, dx, dy, dz = ray
+    size = z.shape[0]
+    last = np.float32(size - 1)
+    u = min(max((ox + t * dx + half) * scale, ZERO), last)
+    v = min(max((oy + t * dy + half) * scale, ZERO), last)
+    i, j = min(int(v), size - 2), min(int(u), size - 2)
+    fv, fu = v - np.float32(i), u - np.float32(j)
+    a, b, c, d = z[i, j], z[i, j + 1], z[i + 1, j], z[i + 1, j + 1]
+    lower, upper = a + fu * (b - a), c + fu * (d - c)
+    across = (b - a) + fv * ((d - c) - (b - a))
+    return oz + t * dz - (lower + fv * (upper - lower)), dz - scale * (across * dx + (upper - lower) * dy)
+
+
+@_compiled
+def _root(
+    z: np.ndarray,
+    half: np.float32,
+    scale: np.float32,
+    ray: tuple[np.float32, ...],
+    above: np.float32,
+    below: np.float32,
+    t: np.float32,
+) -> np.float32:
+    """Where the ray goes through heights z, starting from t: Newton's method kept between above and below."""
+    for _ in range(STEPS):
+        gap, rate = _gap(z, half, scale, ray, t)
+        if gap > 0:
+            above = t
+        else:
+            below = t
+        step = t - gap / rate
+        last = t
+        t = step if rate < 0 and above <= step <= below else HALF * (above + below)
+        if abs(t - last) < CONVERGED:
+            break
+    return t
+
+
+@_compiled
 def _newton_distances(
-    tables: np.ndarray, origins: np.ndarray, directions: np.ndarray, half_width: float, steps: int
+    heights: np.ndarray,
+    front: np.ndarray,
+    back: np.ndarray,
+    origins: np.ndarray,
+    directions: np.ndarray,
+    half_width: float,
 ) -> np.ndarray:
-    levels, size = tables.shape[0], tables.shape[2]
+    levels, size = heights.shape[0], heights.shape[2]
     out = np.empty((origins.shape[0], levels), np.float32)
     half, scale = np.float32(half_width), np.float32((size - 1) / (2 * half_width))
-    zero, one, last, steepest = np.float32(0), np.float32(1), np.float32(size - 1), np.float32(-0.25)
-    middle = size // 2
     for r in range(origins.shape[0]):
         ox, oy, oz = origins[r, 0], origins[r, 1], origins[r, 2]
-        dx, dy, dz = directions[r, 0], directions[r, 1], directions[r, 2]
+        ray = (ox, oy, oz, directions[r, 0], directions[r, 1], directions[r, 2])
         for level in range(levels):
-            t = (tables[level, 0, middle, middle] - oz) / dz
-            for _ in range(steps):
-                u = min(max((ox + t * dx + half) * scale, zero), last)
-                v = min(max((oy + t * dy + half) * scale, zero), last)
-                i, j = min(int(v), size - 2), min(int(u), size - 2)
-                fv, fu = v - np.float32(i), u - np.float32(j)
-                a, b = (one - fv) * (one - fu), (one - fv) * fu
-                c, d = fv * (one - fu), fv * fu
-                z = sx = sy = zero
-                for k in range(3):
-                    cell = (
-                        a * tables[level, k, i, j]
-                        + b * tables[level, k, i, j + 1]
-                        + c * tables[level, k, i + 1, j]
-                        + d * tables[level, k, i + 1, j + 1]
-                    )
-                    if k == 0:
-                        z = cell
-                    elif k == 1:
-                        sx = cell
-                    else:
-                        sy = cell
-                rate = min(dz - sx * dx - sy * dy, steepest)
-                t -= (oz + t * dz - z) / rate
-            out[r, level] = t
+            above, below = (front[level] - oz) / ray[5], (back[level] - oz) / ray[5]
+            out[r, level] = _root(heights[level], half, scale, ray, above, below, above)
     return out
 
 
-@njit(nogil=True, cache=True, fastmath=False, error_model="numpy")
+@_compiled
 def _look_up(
     maps: np.ndarray, points: np.ndarray, distance: np.ndarray, seen: np.ndarray, half_width: float, fade: float
 ) -> np.ndarray:

@@ -8,7 +8,7 @@ Colours inside a scene are in about [0, 1]; a Rendering is in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from gramhd_core.geometry.compositing import FrontToBack, front_to_back
 from gramhd_core.geometry.level_sets import Hits, plane_distance
 from gramhd_core.geometry.rays import PixelSampling, Rays, camera_rays
 from gramhd_core.scenes.scene import Rendering
-from gramhd_core.scenes.surfaces import Surfaces
+from gramhd_core.scenes.surfaces import HeightFields, Surfaces, tabulate
 
 FADE = 0.1  # width of the soft map border, fraction of half_width
 CHUNK_RAYS = 1 << 16  # rays looked up at once when no gradient is recorded
@@ -180,6 +180,15 @@ class RadianceManifolds:
         from gramhd_core.scenes.scene_files import load_scene
 
         return load_scene(path, device=device).scene
+
+    def baked(self) -> RadianceManifolds:
+        """The same scene on height fields: self-contained, and exact at any resolution."""
+        if isinstance(self.surfaces, HeightFields) and self.convention.hits == "full":
+            return self
+        surfaces = self.surfaces
+        if not isinstance(surfaces, HeightFields):
+            surfaces = tabulate(surfaces, half_width=self.half_width, like=self.maps)
+        return replace(self, surfaces=surfaces, convention=replace(self.convention, hits="full"))
 
     def render(self, camera: Camera) -> Rendering:
         """K cameras of one identity, or N cameras of N identities."""
