@@ -12,7 +12,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check bench docs clean
+.PHONY: help setup demo test test-fast check bench docs clean browser
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -32,7 +32,7 @@ demo: $(STAMP) ## the whole method in minutes: images, both training stages, pic
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-1 --size 256 --view epi --out $(DEMO)/epi
 	$(BIN)/python examples/demo_page.py $(DEMO)
 
-test: $(STAMP) ## run every test
+test: $(STAMP) browser ## run every test
 	$(PYTEST)
 
 test-fast: $(STAMP) ## run the tests that take seconds
@@ -43,6 +43,15 @@ check: $(STAMP) ## lint, formatting, types, and the floors of the house
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q -p no:xdist tests/test_layers.py
+
+# Chromium, for the tests of the HTML page; without it they are skipped and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+		{ timeout 120 apt-get update -qq && timeout 300 apt-get install -y -qq --no-install-recommends chromium; } \
+			> /dev/null 2>&1; \
+	then echo "Chromium is installed."; \
+	else echo "No Chromium: tests of the HTML page are skipped (sudo apt-get install chromium brings it)."; fi
 
 bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark
 	@set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done
