@@ -44,8 +44,9 @@ def view(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Turn heads in the browser: one HTML file that needs no server and no network.
+    """Turn heads in the browser: one HTML file, no server.
 
+    The file needs no network and no GPU either, so it can be sent to anyone.
     Drag to turn, scroll to zoom; surfaces can be switched off, pulled apart, or
     shown as depth and opacity. Several seeds, and several checkpoints or scenes,
     share one page. Prints the path of the page.
@@ -53,7 +54,7 @@ def view(
     Examples:
         gramhd view runs/hr --seeds 0-3
         gramhd view runs/hr --seeds 7 --out head.html --no-open
-        gramhd view pics/seed0003.scene.safetensors pics/seed0004.scene.safetensors
+        gramhd view a.scene.safetensors b.scene.safetensors
     """
     import tempfile
 

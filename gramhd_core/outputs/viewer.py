@@ -19,11 +19,12 @@ import torch
 
 from gramhd_core import __version__, files
 from gramhd_core.checkpoints.checkpoint import load_generator, name_of
-from gramhd_core.checkpoints.saved_scene import identities
+from gramhd_core.checkpoints.saved_scene import TRUNCATION, identities
 from gramhd_core.errors import BadArgument
 from gramhd_core.geometry.camera import CameraPrior
 from gramhd_core.outputs.depth_images import depth_preview, depth_range
 from gramhd_core.outputs.images import alpha8, rgb8
+from gramhd_core.outputs.sample_request import SampleRequest
 from gramhd_core.outputs.shots import latent_of_seed
 from gramhd_core.outputs.viewer_layers import identity_document, text64, webp
 from gramhd_core.progress import Progress, Silent
@@ -98,8 +99,10 @@ def cast_of(
 ) -> Cast:
     """Every seed of every model (checkpoint, run folder or saved scene), in this order; defaults as `identities` has.
 
-    Raises `BadArgument` where the models were trained with different cameras.
+    Raises `BadArgument` for impossible seeds or truncations and for models that were trained with different cameras.
     """
+    chosen = (0,) if seeds is None else tuple(seeds)
+    SampleRequest(chosen, truncation=TRUNCATION if truncation is None else truncation)  # refuses before models load
     generators = [load_generator(model, device=device) for model in models]
     heads = [identities(generator, seeds, truncation) for generator in generators]
     if len({generator.cameras for generator in generators}) > 1:
