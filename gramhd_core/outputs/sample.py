@@ -24,6 +24,7 @@ from gramhd_core.generators.generator import Generator, Latent
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.outputs import depth_images, images, trajectories
 from gramhd_core.outputs.epi import epi_picture, line_row
+from gramhd_core.outputs.gallery import write_gallery
 from gramhd_core.outputs.sample_request import MOVIES, Sampled, SampledFile, SampleRequest
 from gramhd_core.outputs.shots import Shots, device_of, joined, latent_of_seed, render_shots
 from gramhd_core.outputs.video import mp4, require_av
@@ -75,6 +76,9 @@ def sample(
             work(studio)
     finally:
         studio.progress.finish()
+    if request.html:
+        page = write_gallery(request, studio.written, studio.out, size=studio.size)
+        studio.written.append(SampledFile(page, "gallery", request.seeds, (), ()))
     seconds = time.perf_counter() - started
     return Sampled(request, studio.size, tuple(studio.written), studio.scenes, studio.pictures, seconds)
 

@@ -28,6 +28,7 @@ class SampleRequest:
     frames: of one loop (video: 60), of one transition (interpolation: 30), of one sweep (epi: 129). fps: of videos.
     camera_path: of videos, one of `trajectories.PATHS`. epi_line: height of the strip's line, 0 top to 1 bottom.
     save_scene: also write each identity as a scene file (scenes/scene_files.py).
+    html: also write index.html, a page that shows all the others (outputs/gallery.py).
     """
 
     seeds: tuple[int, ...]
@@ -41,6 +42,7 @@ class SampleRequest:
     camera_path: str = "orbit"
     epi_line: float = EYES
     save_scene: bool = False
+    html: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))  # each identity once, order kept
@@ -114,10 +116,11 @@ class SampleRequest:
 class SampledFile:
     """A file that was written.
 
-    kind: "image", "depth" (16 bit), "depth_preview", "alpha", "contact_sheet", "epi", "video", "depth_video", "scene".
+    kind: "image", "depth" (16 bit), "depth_preview", "alpha", "contact_sheet", "epi", "video", "depth_video", "scene",
+    "gallery".
     pitch, yaw: radians, one per view, in reading order (sheets row by row, videos in time; contact sheets and grids
-    repeat theirs for every seed; scenes have none). near, far: what the palest and darkest colour of a depth preview
-    mean, world units.
+    repeat theirs for every seed; scenes and galleries have none). near, far: what the palest and darkest colour of a
+    depth preview mean, world units.
     """
 
     path: Path
