@@ -227,7 +227,7 @@ class _Footprint:
 
 
 def _halves(triangles: np.ndarray) -> np.ndarray:
-    """[T, 3, 2] => [2 T, 3, 2]: cut from the corner to the middle of the long side, all first halves before the others."""
+    """[T, 3, 2] => [2 T, 3, 2]: cut from corner to middle of the long side, all first halves before the others."""
     a, b, c = np.moveaxis(triangles, 1, 0)
     m = (a + b) // 2
     return np.concatenate([np.stack([c, a, m], axis=1), np.stack([b, c, m], axis=1)])

@@ -25,7 +25,7 @@ from gramhd_core.scenes.surfaces import HeightFields
 HALF_WIDTH = 0.14  # of the maps, as new trainings have it
 MARGIN = 1.05  # tabulated surfaces reach a little further than maps
 GRID = 256  # side of the tables
-STEEPEST = 0.3  # smallest cosine between a surface's normal and the ray for which alpha is made
+STEEPEST = 0.2  # smallest cosine between a surface's normal and the ray for which alpha is made
 REACH = 1.1  # how far before the skin cells have a colour, in distances between two surfaces
 DEPTH = 1.5 * REACH  # how far below it they are opaque
 EYE = (0.0, 0.0, 1.0)  # where colours are seen from: the frontal camera
