@@ -11,6 +11,8 @@ import typer
 from gramhd_core.errors import BadArgument
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# Repeated from gramhd_core.generators.gram_hd, which imports torch; a test keeps both equal.
+PRECISIONS = ("auto", "fp32", "bf16")
 MOST_SEEDS = 1_000_000
 
 Out = Annotated[Path, typer.Option("--out", "--outdir", help="Where the result goes.", show_default=False)]
@@ -25,6 +27,15 @@ Device = Annotated[
         metavar="|".join(DEVICES),
         help="auto takes an NVIDIA GPU where there is one, else the CPU.",
         autocompletion=lambda: list(DEVICES),
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="|".join(PRECISIONS),
+        help="Of super-resolution: bf16 is close enough to the eye; auto takes it where the machine is made for it.",
+        autocompletion=lambda: list(PRECISIONS),
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -59,6 +70,15 @@ def parse_seeds(text: str) -> list[int]:
 
 def _bad_seeds(text: str, rule: str) -> BadArgument:
     return BadArgument(f"--seeds {text}", expected=rule, remedy="write for example --seeds 0,1,4-6")
+
+
+def known_precision(precision: str) -> str:
+    """The same word. BadArgument: none of PRECISIONS."""
+    if precision in PRECISIONS:
+        return precision
+    raise BadArgument(
+        f"--precision {precision}", expected=f"the precisions are {', '.join(PRECISIONS)}", remedy="choose one of them"
+    )
 
 
 def resolve_device(device: str) -> str:

@@ -46,6 +46,7 @@ def sample(
             "--save-scene", help="Also write each head as a scene file, which --ckpt takes in place of a model."
         ),
     ] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also write index.html, a page that shows the files.")] = False,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -66,6 +67,7 @@ def sample(
         float, typer.Option(help="Which line makes the epi strip: 0 is the top, 1 the bottom of the picture.")
     ] = 0.48,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
     json: options.Json = False,
 ) -> None:
     """Make pictures and videos of new heads from any angle.
@@ -84,6 +86,7 @@ def sample(
         gramhd sample --ckpt runs/hr --seeds 0-4 --view interpolation --out pics
         gramhd sample --ckpt runs/hr --seeds 0-7 --view grid --size 128 --out pics
         gramhd sample --ckpt runs/hr --seeds 3 --view epi --out pics
+        gramhd sample --ckpt runs/hr --seeds 0-15 --depth --html --out pics
         gramhd sample --ckpt runs/hr --seeds 3 --save-scene --out pics
         gramhd sample --ckpt seed3.scene.safetensors --view video --out pics
     """
@@ -91,6 +94,7 @@ def sample(
 
     from gramhd_core.checkpoints.checkpoint import load_generator, name_of
     from gramhd_core.checkpoints.saved_scene import TRUNCATION, identities
+    from gramhd_core.generators.gram_hd import set_precision
     from gramhd_core.outputs import sample as pictures
     from gramhd_core.outputs.sample_request import SampleRequest
 
@@ -107,8 +111,11 @@ def sample(
         camera_path=camera_path,
         epi_line=epi_line,
         save_scene=save_scene,
+        html=html,
     )
+    precision = options.known_precision(precision)
     generator = load_generator(ckpt, device=options.resolve_device(device))
+    set_precision(generator, precision)
     heads = identities(generator, asked, trunc)
     request = replace(request, seeds=heads.seeds, truncation=heads.truncation)
     provenance = {"checkpoint": name_of(ckpt)} if save_scene else None

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("bench_*.py"))
 HEADER = {"command", "commit", "machine", "python", "torch", "threads", "benchmark", "seconds", "ratio"}
 SMALLEST = {
+    "bench_first_view": ["tiny", "--repeats", "1", "--variants", "plain,fp32,bf16"],
     "bench_heads": ["--heads", "4", "--size", "16", "--workers", "1"],
     "bench_training": ["tiny", "--steps", "1"],
     "bench_views": ["tiny", "--repeats", "1"],

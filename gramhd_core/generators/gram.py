@@ -249,11 +249,14 @@ class Gram(nn.Module):
         return torch.cat([rgb, alpha[..., None], features], dim=-1)
 
     def _ask_in_chunks(self, points: Tensor, latent: Latent, view_from: Camera | None) -> Tensor:
+        """`_ask` identity by identity, so that none of them sees how many there are."""
         n, count, _ = points.shape
         step = CHUNK_POINTS if points.device.type == "cpu" else CHUNK_POINTS_GPU
         channels = points.new_empty(n, count, 4 + self.config.field.features)
-        for part, out in zip(points.split(step, dim=1), channels.split(step, dim=1), strict=True):
-            out.copy_(self._ask(part, latent, view_from))
+        for i in range(n):
+            one, seen_from = latent[i], view_from if view_from is None else view_from[i]
+            for part, out in zip(points[i : i + 1].split(step, 1), channels[i : i + 1].split(step, 1), strict=True):
+                out.copy_(self._ask(part, one, seen_from))
         return channels
 
 

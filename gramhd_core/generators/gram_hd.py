@@ -105,9 +105,6 @@ class GramHd(nn.Module):
         self.register_buffer("style_centre", torch.zeros(sum(config.sr.style_widths)))
         self.style_centre: Tensor
         self.precision: Precision = "fp32"
-        self._grid: Grid | None = None
-        self._heights: Surfaces | None = None
-        self.register_load_state_dict_post_hook(lambda module, _: module.forget_geometry())
 
     @property
     def latent_dim(self) -> int:
@@ -125,30 +122,16 @@ class GramHd(nn.Module):
         return self.config.image_size
 
     def forget_geometry(self) -> None:
-        """Drop the cached grid hits and height fields: the surfaces, or the device they are on, have changed.
-
-        They depend on neither identity nor camera and the surfaces are frozen, so they are made once, on first use.
-        Loading weights calls this.
-        """
-        self._grid = self._heights = None
-
-    def _apply(self, fn, recurse: bool = True):  # to(device) and the like
-        self.forget_geometry()
-        return super()._apply(fn, recurse)
+        """Drop the cached grid hits and height fields: see `Gram.forget_geometry`."""
+        self.low.forget_geometry()
 
     def grid(self) -> Grid:
         """The gridding hits, made once."""
-        if self._grid is None:
-            self._grid = self.low.grid(self.config.low.image_size)
-        return self._grid
+        return self.low.grid(self.config.low.image_size)
 
     def surfaces(self) -> Surfaces:
         """What camera rays meet: the predictor itself in compatible mode and for spheres, else height fields."""
-        if self.config.convention.hits == "upsampled":
-            return self.low.predictor
-        if self._heights is None:
-            self._heights = self.low.height_fields()
-        return self._heights
+        return self.low.predictor if self.config.convention.hits == "upsampled" else self.low.height_fields()
 
     def latent(self, z: Tensor, truncation: float = 1.0) -> Latent:
         """z [N, z_dim] -> Latent; one z drives the field and the super-resolution style."""
@@ -206,14 +189,15 @@ class GramHd(nn.Module):
         """Identity by identity, a few maps at a time, into one place: memory does not grow with N or L."""
         n, levels = low.maps.shape[:2]
         size, device = self.image_size, low.maps.device
-        maps = low.maps.new_empty(n, levels, 4, size, size)
+        maps, background = low.maps.new_empty(n, levels, 4, size, size), low.maps.new_empty(n, 3, size, size)
         bf16 = torch.autocast(device.type, torch.bfloat16) if self._in_bf16(device) else nullcontext()
         with bf16:
             for i in range(n):
                 step = max(1, CHUNK_PIXELS // size**2)
                 for part, out in zip(low.maps[i].split(step), maps[i].split(step), strict=True):
                     out.copy_(self.foreground(part, style[i : i + 1]))
-            return maps, self.background(low.background)
+                background[i].copy_(self.background(low.background[i : i + 1])[0])
+        return maps, background
 
     def low_scene(self, latent: Latent, *, locked: bool = True) -> FieldManifolds:
         """Stage 1's rendering of the same identities on the same surfaces, for the consistency loss."""
@@ -236,19 +220,17 @@ def fast_in_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and has_amx is not None and has_amx()
 
 
-def set_precision(generator: nn.Module, precision: str) -> None:
+def set_precision(generator: object, precision: Precision | str) -> None:
     """Choose the precision of super-resolution: auto, fp32 or bf16 (see `GramHd`).
 
-    BadArgument: another word, or bf16 for a generator without super-resolution.
+    BadArgument: bf16 for something that super-resolves nothing.
     """
-    names = get_args(Precision)
-    if precision not in names:
-        raise BadArgument(f"precision {precision}", expected=f"one of {', '.join(names)}", remedy="choose one of them")
+    assert precision in get_args(Precision), f"no precision {precision}"
     if isinstance(generator, GramHd):
         generator.precision = cast(Precision, precision)
     elif precision == "bf16":
         raise BadArgument(
             "precision bf16",
-            expected="only super-resolution can be computed in it, and this generator has none",
-            remedy="leave it at auto",
+            expected="it is for super-resolution and there is none in this model",
+            remedy="leave the precision at auto",
         )

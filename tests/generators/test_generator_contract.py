@@ -144,6 +144,42 @@ def test_cached_geometry_follows_the_weights() -> None:
     assert torch.equal(a.surfaces().hits(rays).points, b.surfaces().hits(rays).points)
 
 
+def test_geometry_is_made_once_and_again_when_the_surfaces_change(generator: Gram | GramHd) -> None:
+    low = generator.low if isinstance(generator, GramHd) else generator
+    grid, heights = low.grid(8), low.height_fields()
+    assert low.grid(8) is grid and low.height_fields() is heights
+    with torch.no_grad():
+        next(low.predictor.parameters()).mul_(1.01)
+    assert low.grid(8) is not grid and low.height_fields() is not heights
+    assert not torch.equal(low.grid(8).hits.points, grid.hits.points)
+
+
+@torch.no_grad()
+def test_points_that_levels_share_are_asked_once_and_answered_everywhere(generator: Gram | GramHd) -> None:
+    low = generator.low if isinstance(generator, GramHd) else generator
+    grid, latent = low.grid(16), generator.latent(torch.ones(2, generator.latent_dim))
+    everywhere = torch.cat([grid.hits.points, grid.backdrop[:, :, None]], dim=2).flatten(1, 2)
+    assert grid.distinct.shape[1] < everywhere.shape[1], "levels that are missed end at one point"
+    assert torch.equal(grid.distinct[:, grid.place], everywhere)
+    quick = low.low_maps(latent, grid)
+    with torch.enable_grad():
+        plain = low.low_maps(latent, grid)
+    assert torch.allclose(quick.maps, plain.maps, atol=1e-6)
+    assert torch.allclose(quick.background, plain.background, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("compatible", [True, False])
+def test_field_in_chunks_is_the_field(generator: Gram | GramHd, compatible: bool, monkeypatch) -> None:
+    config = generator.config.compatible() if compatible else generator.config
+    made = build(generator.family, config)
+    low = made.low if isinstance(made, GramHd) else made
+    latent, camera = made.latent(torch.ones(1, made.latent_dim)), made.cameras.at(0.1, 0.3, size=8)
+    whole = low.low_maps(latent, low.grid(8), view_from=camera).maps
+    monkeypatch.setattr("gramhd_core.generators.gram.CHUNK_POINTS", 37)
+    assert torch.allclose(low.low_maps(latent, low.grid(8), view_from=camera).maps, whole, atol=1e-6)
+
+
 def test_stage_two_trains_heads_and_super_resolution_only() -> None:
     names = build("gram-hd").trainable()
     assert {name.split(".")[0] for name in names} == {"low", "foreground", "background"}
