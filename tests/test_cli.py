@@ -203,6 +203,7 @@ def test_debug_may_stand_anywhere(
         ("train-lr --show-config --set train.batch=many", "train.batch=many"),
         ("train-lr --show-config --set batch", "name=value"),
         ("sample --ckpt absent --seeds 3- --out x", "--seeds 3-"),
+        ("sample --ckpt absent --precision fp64 --out x", "auto, fp32, bf16"),
     ],
 )
 def test_wrong_input_is_refused_with_a_sentence_and_2(

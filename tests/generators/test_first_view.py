@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from small import SMALL_HIGH, thicken
 
+from gramhd_cli import options
 from gramhd_core.errors import BadArgument
 from gramhd_core.generators import gram_hd
 from gramhd_core.generators.gram import Gram
@@ -86,6 +88,10 @@ def test_autocast_around_the_generator_is_respected(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fast_super_resolution, "super_resolve", None)  # would fail if it were called
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.isfinite(picture(generator)).all()
+
+
+def test_the_program_offers_the_precisions_there_are() -> None:
+    assert options.PRECISIONS == get_args(gram_hd.Precision)
 
 
 def test_bf16_is_refused_where_nothing_is_super_resolved() -> None:
