@@ -201,10 +201,9 @@ def _packed(texels: Tensor, precision: Precision) -> Tensor:
     if precision == "uint8":
         return (texels.float().clamp(0, 1) * 255).round().to(torch.uint8).contiguous().view(torch.int32)
     if precision == "float16":
-        alpha = (
-            (texels[..., 3:].float().clamp(0, 1) * 65535).round().to(torch.int32).to(torch.uint16).view(torch.float16)
-        )
-        return torch.cat([texels[..., :3].half(), alpha], dim=-1).view(torch.int64)
+        alpha = (texels[..., 3:].float().clamp(0, 1) * 65535).round().to(torch.int32)
+        alpha = torch.where(alpha > 32767, alpha - 65536, alpha).to(torch.int16)  # the same 16 bits, signed
+        return torch.cat([texels[..., :3].half().view(torch.int16), alpha], dim=-1).view(torch.int64)
     return texels.float().contiguous().view(torch.int64)
 
 

@@ -22,6 +22,7 @@ import torch
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.scenes import fast_gpu
 from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.scene import Rendering
 from gramhd_core.scenes.surfaces import HeightFields
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,12 +40,12 @@ class Case(NamedTuple):
     poison: tuple = ()
 
 
-def surfaces(levels: int = 3, *, size: int = 40) -> HeightFields:
+def surfaces(levels: int = 3, *, waves: float = 20) -> HeightFields:
     """Nested wavy surfaces from the front of the slab to its back."""
-    a = torch.linspace(-0.126, 0.126, size)
+    a = torch.linspace(-0.126, 0.126, 40)
     y, x = torch.meshgrid(a, a, indexing="ij")
     front = torch.linspace(0.07, -0.11, levels).reshape(-1, 1, 1)
-    return HeightFields(front + 0.012 * torch.sin(20 * x + 11 * y + 1) - 1.5 * (x * x + y * y), 0.126, 0.12)
+    return HeightFields(front + 0.012 * torch.sin(waves * x + 11 * y + 1) - 1.5 * (x * x + y * y), 0.126, 0.12)
 
 
 def scene(
@@ -79,6 +80,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "two identities with a camera each": lambda: Case(scene(2), PAIR),
     "one identity seen by two cameras": lambda: Case(scene(), PAIR),
     "a steep camera": lambda: Case(scene(), Camera.orbit(-0.5, 1.0, size=24)),
+    "waves that rays may cross twice": lambda: Case(
+        replace(scene(), surfaces=surfaces(waves=40)), Camera.orbit(0.1, 1.0, size=24)
+    ),
     "a wide lens, past the mirrored background": lambda: Case(scene(), Camera.orbit(0.0, 0.1, fov_degrees=60, size=24)),
     "an empty scene": lambda: Case(with_alpha(scene(), lambda a: a.zero_()), FRONT),
     "an opaque front": lambda: Case(with_alpha(scene(), lambda a: a[:, 0].fill_(1)), FRONT),
@@ -111,7 +115,7 @@ def errors(case: Case, device: str) -> dict[str, float]:
         background=case.scene.background.to(device),
     )
     tracked = replace(fields, z=fields.z.clone().requires_grad_())  # the readable path, whatever else there is
-    readable = replace(case.scene, surfaces=tracked).render(case.camera)
+    readable = Rendering(*(t.detach() for t in replace(case.scene, surfaces=tracked).render(case.camera)))
     assert readable.distance is not None and fast_gpu.supports(here)
     prepared = fast_gpu.prepare(here, case.precision)
     if case.poison:
