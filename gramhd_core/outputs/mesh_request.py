@@ -12,7 +12,7 @@ from gramhd_core.errors import BadArgument
 FORMATS = ("glb", "ply", "obj", "html")
 KINDS = {"glb": ("layers", "surface"), "html": ("layers",), "ply": ("surface",), "obj": ("surface",)}  # default first
 SUFFIXES = {".glb": "glb", ".ply": "ply", ".obj": "obj", ".html": "html", ".htm": "html"}
-TEXTURES = range(16, 8189)  # cells along a map: with its gutter it fits into a texture of 8192
+TEXTURES = range(16, 8185)  # cells along a map: with its gutter it fits into a texture of 8192
 RESOLUTIONS = range(32, 513)
 VIEWS = range(1, 257)
 FEWEST_TRIANGLES = 100

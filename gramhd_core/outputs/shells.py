@@ -47,8 +47,8 @@ class Shells(NamedTuple):
 
 
 class Cutout(NamedTuple):
-    """The visible part of a map, upright: uint8 [h, w, 4] with its gutter; left, top: map coordinates (in cells, y
-    upwards) of its upper left corner."""
+    """The part of a map that a mesh shows, upright: uint8 [h, w, 4] with its gutter; left, top: map coordinates (in
+    cells, y upwards) of its upper left corner."""
 
     pixels: np.ndarray
     left: float
@@ -70,23 +70,26 @@ def shells(
     surfaces = scene.surfaces
     assert isinstance(surfaces, HeightFields) and len(scene.maps) == 1, "a baked scene of one identity is needed"
     z = surfaces.z.detach().float().cpu()
-    side = min(texture_size or scene.maps.shape[-1], scene.maps.shape[-1], largest - 2 * GUTTER)
+    side = min(texture_size or scene.maps.shape[-1], scene.maps.shape[-1], largest - 4 * GUTTER)
     pictures = baked_pictures(scene, z, side=side)
     reach = scene.half_width * (1 + 1 / side if scene.convention.edge == "cut" else 1)
     seen = [level for level in range(len(z)) if pictures[level, ..., 3].any()]
-    cutouts = [cut_out(pictures[level]) for level in seen]
-    places, sizes = pack([(c.pixels.shape[1], c.pixels.shape[0]) for c in cutouts], largest=largest)
-    atlases = [np.zeros((height, width, 4), np.uint8) for width, height in sizes]
-    meshes = []
-    for level, cutout, (atlas, left, top) in zip(seen, cutouts, places, strict=True):
-        h, w = cutout.pixels.shape[:2]
-        atlases[atlas][top : top + h, left : left + w] = cutout.pixels
+    outlines, cutouts = [], []
+    for level in seen:
         heights = heights_at(z[level], LATTICE, reach / surfaces.half_width).numpy()
         xy, faces = triangulate(heights, pictures[level, ..., 3] > 0, reach / scene.half_width, tolerance=tolerance)
         place = (2 * xy / LATTICE - 1) * reach  # world
         cells = (place / scene.half_width + 1) / 2 * side
+        outlines.append((np.column_stack([place, heights[xy[:, 1], xy[:, 0]]]), faces, cells))
+        cutouts.append(cut_out(pictures[level], cells))
+    places, sizes = pack([(c.pixels.shape[1], c.pixels.shape[0]) for c in cutouts], largest=largest)
+    atlases = [np.zeros((height, width, 4), np.uint8) for width, height in sizes]
+    meshes = []
+    for level, outline, cutout, (atlas, left, top) in zip(seen, outlines, cutouts, places, strict=True):
+        vertices, faces, cells = outline
+        h, w = cutout.pixels.shape[:2]
+        atlases[atlas][top : top + h, left : left + w] = cutout.pixels
         pixel = np.stack([cells[:, 0] - cutout.left + left, cutout.top - cells[:, 1] + top], axis=1)
-        vertices = np.column_stack([place, heights[xy[:, 1], xy[:, 0]]])
         meshes.append(TexturedMesh(level, vertices, faces, pixel / sizes[atlas], atlas))
     meshes.reverse()
     if background:
@@ -120,15 +123,17 @@ def baked_pictures(scene: RadianceManifolds, z: torch.Tensor, *, side: int) -> n
     return out
 
 
-def cut_out(picture: np.ndarray) -> Cutout:
-    """The part of a map uint8 [M, M, 4] (y ascending) around its visible cells, upright, border cells repeated."""
-    visible = picture[..., 3] > 0
-    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-    padded = np.pad(picture, ((GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")
-    bottom, top = rows[0] - GUTTER, rows[-1] + 1 + GUTTER
-    left, right = columns[0] - GUTTER, columns[-1] + 1 + GUTTER
-    part = padded[bottom + GUTTER : top + GUTTER, left + GUTTER : right + GUTTER]
-    return Cutout(part[::-1], float(left), float(top))
+def cut_out(picture: np.ndarray, cells: np.ndarray) -> Cutout:
+    """The part of a map uint8 [M, M, 4] (y ascending) that a mesh with corners at `cells` [V, 2] shows, upright.
+
+    A gutter goes around it, in which border cells of the map are repeated.
+    """
+    left, bottom = np.floor(cells.min(axis=0)).astype(int)
+    right, top = np.ceil(cells.max(axis=0)).astype(int)
+    pad = 2 * GUTTER  # a mesh may reach a little beyond the map
+    padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    rows, columns = (slice(low + pad - GUTTER, high + pad + GUTTER) for low, high in ((bottom, top), (left, right)))
+    return Cutout(padded[rows, columns][::-1], float(left - GUTTER), float(top + GUTTER))
 
 
 def pack(
