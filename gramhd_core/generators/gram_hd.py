@@ -190,13 +190,14 @@ class GramHd(nn.Module):
         n, levels = low.maps.shape[:2]
         size, device = self.image_size, low.maps.device
         maps, background = low.maps.new_empty(n, levels, 4, size, size), low.maps.new_empty(n, 3, size, size)
-        bf16 = torch.autocast(device.type, torch.bfloat16) if self._in_bf16(device) else nullcontext()
-        with bf16:
+        in_bf16, step = self._in_bf16(device), max(1, CHUNK_PIXELS // size**2)
+        order = torch.channels_last if in_bf16 else torch.contiguous_format  # as the kernels of either like it best
+        with torch.autocast(device.type, torch.bfloat16) if in_bf16 else nullcontext():
             for i in range(n):
-                step = max(1, CHUNK_PIXELS // size**2)
                 for part, out in zip(low.maps[i].split(step), maps[i].split(step), strict=True):
-                    out.copy_(self.foreground(part, style[i : i + 1]))
-                background[i].copy_(self.background(low.background[i : i + 1])[0])
+                    out.copy_(self.foreground(part.contiguous(memory_format=order), style[i : i + 1]))
+                rgb = low.background[i : i + 1].contiguous(memory_format=order)
+                background[i].copy_(self.background(rgb)[0])
         return maps, background
 
     def low_scene(self, latent: Latent, *, locked: bool = True) -> FieldManifolds:

@@ -30,6 +30,8 @@ from gramhd_core.networks.super_resolution import (
 from gramhd_core.networks.winograd import Filter, convolve, framed
 from gramhd_core.networks.winograd_kernels import PANEL, doubled, enter, leave, multiply, project
 
+ROOM = 2 << 30  # bytes that the activations of all threads together may take
+
 
 class LowResolution(Protocol):
     """What goes in: see `super_resolve`."""
@@ -78,7 +80,10 @@ def super_resolve(
 
     jobs = [partial(one_background, i) for i in range(n)]
     jobs += [partial(one_map, i, level) for i in range(n) for level in range(levels)]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    working = (
+        12 * size**2 * max(PANEL, *foreground.config.up_channels[-1:])
+    )  # bytes of one job: three full-size pictures
+    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), ROOM // working))) as pool:
         for done in [pool.submit(job) for job in jobs]:
             done.result()
     for given, made in zip(low.maps.flatten(0, 1), maps.flatten(0, 1), strict=True):
