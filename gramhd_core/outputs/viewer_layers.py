@@ -58,9 +58,9 @@ def identity_document(scene: RadianceManifolds, *, size: int) -> dict[str, Any]:
     extents = reach / surfaces.half_width, reach / scene.half_width
     layers = []
     for surface, picture in zip(z, maps, strict=True):
-        visible = levels(picture[3]) > 0
-        mesh = mesh_of(surface, visible, extents=extents, lowest=lowest)
-        layers.append(_mesh_document(mesh) | {"picture": _picture_document(picture, visible)})
+        alpha = levels(picture[3]) * reachable(surface, side, scene.half_width / surfaces.half_width, lowest=lowest)
+        mesh = mesh_of(surface, alpha > 0, extents=extents, lowest=lowest)
+        layers.append(_mesh_document(mesh) | {"picture": _picture_document(picture[:3], alpha)})
     return {
         "halfWidth": scene.half_width,
         "reach": reach,
@@ -133,6 +133,13 @@ def visible_cells(visible: np.ndarray, side: int, extent: float) -> np.ndarray:
     return count > 0
 
 
+def reachable(z: Tensor, side: int, extent: float, *, lowest: float) -> np.ndarray:
+    """bool [side, side]: cells of a map over [-extent, extent]^2, in half-widths of z [G, G], whose surface is above
+    `lowest`, and their neighbours."""
+    centres = F.avg_pool2d(heights_at(z, side, extent)[None], 2, stride=1)
+    return (F.max_pool2d(centres, 3, stride=1, padding=1)[0] > lowest).numpy()
+
+
 def reduced(maps: Tensor, size: int) -> Tensor:
     """[..., C, M, M] averaged down to at most `size` cells along a side; a fourth channel weighs the colours."""
     if maps.shape[-1] <= size:
@@ -189,23 +196,25 @@ def _mesh_document(mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def _picture_document(picture: Tensor, visible: np.ndarray) -> dict[str, Any] | None:
-    """The part of a map [4, M, M] that can be seen: x, y, width, height in cells of the map; None if nothing can."""
+def _picture_document(colour: Tensor, alpha: np.ndarray) -> dict[str, Any] | None:
+    """The part of a map that can be seen, colour [3, M, M] and alpha uint8 [M, M]: x, y, width, height in cells of the
+    map; None if nothing can."""
+    visible = alpha > 0
     if not visible.any():
         return None
     (top, bottom), (left, right) = (
         (max(0, int(found[0]) - GUTTER), min(len(visible), int(found[-1]) + 1 + GUTTER))
         for found in (np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0)))
     )
-    part = picture[:, top:bottom, left:right]
-    near = torch.from_numpy(visible[top:bottom, left:right]).float()[None, None]
+    part = np.s_[top:bottom, left:right]
+    near = torch.from_numpy(visible[part]).float()[None, None]
     known = F.max_pool2d(near, 2 * TRUE_RING + 1, stride=1, padding=TRUE_RING) > 0
-    colour = filled(part[None, :3].clamp(0, 1), known)[0]
+    full = filled(colour[None, :, top:bottom, left:right].clamp(0, 1), known)[0]
     return {
         "x": left,
         "y": top,
         "width": right - left,
         "height": bottom - top,
-        "colour": webp(levels(colour).transpose(1, 2, 0), quality=COLOUR_QUALITY),
-        "opacity": webp(levels(part[3]), quality=None),
+        "colour": webp(levels(full).transpose(1, 2, 0), quality=COLOUR_QUALITY),
+        "opacity": webp(alpha[part], quality=None),
     }

@@ -82,6 +82,17 @@ def test_a_surface_without_opacity_has_no_picture(written: Callable[..., View]) 
     assert [picture is None for picture in pictures] == [False, True, False]
 
 
+def test_what_lies_below_the_slab_is_not_kept(written: Callable[..., View]) -> None:
+    scene = domes()
+    scene.maps[:, :, 3] = 1.0
+    whole = identity(written([scene]).path)["surfaces"][2]["picture"]
+    surfaces = replace(scene.surfaces, slab=0.03) if isinstance(scene.surfaces, HeightFields) else scene.surfaces
+    part = identity(written([replace(scene, surfaces=surfaces)]).path)["surfaces"][2]["picture"]
+    assert whole["width"] == 48 and part["width"] < 44
+    alpha = decoded(part["opacity"])[..., 1]
+    assert (alpha[0] == 0).all() and alpha[len(alpha) // 2, len(alpha) // 2] == 255
+
+
 @pytest.mark.parametrize("slope", [0.3, 3.0])
 def test_meshes_stay_within_their_tolerance(slope: float) -> None:
     a = torch.linspace(-1, 1, 129)

@@ -316,11 +316,11 @@ class Renderer {
     const right = [cy, 0, -sy], up = [-sp * sy, cp, -sp * cy], back = [cp * sy, sp, cp * cy];
     const away = radius * (1 + RETREAT * view.apart);
     const half = radius * Math.tan((fovDegrees * Math.PI) / 360); // what is seen at the head to each side
-    const depth = (scene.surfaces.length * GAP) / 2;
+    const depth = (view.apart * scene.surfaces.length * GAP) / 2;
     const across = scene.halfWidth * Math.abs(cy) + depth * Math.abs(sy);
     const along = scene.halfWidth * cp + depth * Math.abs(sp);
     const room = Math.min(1, (half * (away - depth)) / (1.06 * away * Math.max(across, along)));
-    const focal = ((view.zoom * away) / half) * mix(1, room, smooth(view.apart));
+    const focal = ((view.zoom * away) / half) * mix(1, room, smooth(Math.min(1, 2.5 * view.apart)));
     const rows = [0, 1, 3].map((row) => {
       const axis = [right, up, null, back][row];
       const sign = row === 3 ? -1 : focal;
