@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -149,6 +150,9 @@ def background_coordinate(x: Tensor, half_width: float) -> Tensor:
     return torch.where(x.abs() <= half_width, x / (2 * half_width), x.sign() * outer)
 
 
+Twin = Literal["auto", "readable"]
+
+
 @dataclass(frozen=True)
 class RadianceManifolds:
     """Surfaces with pictures on them: N identities as maps (GRAM-HD: manifold maps).
@@ -190,11 +194,46 @@ class RadianceManifolds:
             surfaces = tabulate(surfaces, half_width=self.half_width, like=self.maps)
         return replace(self, surfaces=surfaces, convention=replace(self.convention, hits="full"))
 
-    def render(self, camera: Camera) -> Rendering:
-        """K cameras of one identity, or N cameras of N identities."""
+    def render(self, camera: Camera, *, twin: Twin = "auto") -> Rendering:
+        """K cameras of one identity, or N cameras of N identities.
+
+        twin "auto": without gradients the compiled twin of this processor (scenes/fast_cpu.py, scenes/fast_gpu.py)
+        where there is one; "readable": plain torch, always.
+        """
         n = len(self.maps)
         assert n in (1, len(camera)), f"{n} identities cannot be seen by {len(camera)} cameras"
-        pictures = [self._picture(part) for part in self._views(camera, n)]
+        if twin == "auto" and not torch.is_grad_enabled():
+            fast = self._fast()
+            if fast is not None:
+                return fast(camera)
+        return self._render(camera, n, compiled=twin == "auto")
+
+    def _fast(self) -> Callable[[Camera], Rendering] | None:
+        """The compiled twin, prepared for this scene as its tensors are now; None where there is none."""
+        state = tuple(-1 if t.is_inference() else t._version for t in (self.maps, self.background))
+        if self._prepared.get("state") != state:
+            self._prepared.update(state=state, fast=self._prepare())
+        return self._prepared["fast"]
+
+    @cached_property
+    def _prepared(self) -> dict[str, Any]:
+        return {}
+
+    def _prepare(self) -> Callable[[Camera], Rendering] | None:
+        tensors = (self.maps, self.background)
+        if self.convention.hits != "full" or any(t.dtype != torch.float32 for t in tensors):
+            return None
+        scene = self.baked()
+        if all(t.is_cuda for t in tensors):
+            from gramhd_core.scenes import fast_gpu as fast
+        elif all(t.device.type == "cpu" for t in tensors):
+            from gramhd_core.scenes import fast_cpu as fast  # numba takes a second to import
+        else:
+            return None
+        return partial(fast.render_prepared, fast.prepare(scene)) if fast.supports(scene) else None
+
+    def _render(self, camera: Camera, n: int, *, compiled: bool) -> Rendering:
+        pictures = [self._picture(part, compiled=compiled) for part in self._views(camera, n)]
         joined = pictures[0] if len(pictures) == 1 else FrontToBack.joined(pictures)
         return rendering(joined, camera, depth=self.convention.depth)
 
@@ -211,10 +250,10 @@ class RadianceManifolds:
             for part in _chunks(rays.slice, rays.origins.shape[1], CHUNK_RAYS):
                 yield intersect(part, self.surfaces, background_z=self.background_z)
 
-    def _picture(self, view: View) -> FrontToBack:
+    def _picture(self, view: View, *, compiled: bool) -> FrontToBack:
         u = background_coordinate(view.backdrop[..., :2], self.half_width)
         backdrop = _sample(self.background, u, padding="reflection")
-        if self._compiled(view):
+        if compiled and self._compiled(view):
             return self._fast_picture(view, backdrop)
         return look(view, lambda level: self._layer(view, level), backdrop)
 
@@ -313,7 +352,7 @@ class FieldManifolds:
 
 def _sample(maps: Tensor, xy: Tensor, *, padding: str) -> Tensor:
     """Bilinear look-up: maps [N, C, M, M] (y ascending) at xy [N, R, 2] in [-1, 1] -> [N, R, C]."""
-    found = F.grid_sample(maps.float(), xy[:, :, None], mode="bilinear", padding_mode=padding, align_corners=False)
+    found = F.grid_sample(maps.to(xy.dtype), xy[:, :, None], mode="bilinear", padding_mode=padding, align_corners=False)
     return found[..., 0].mT
 
 

@@ -145,8 +145,8 @@ def tabulate(surfaces: Surfaces, *, half_width: float, like: Tensor, size: int =
     """Height fields of any surfaces under maps of `half_width`: what a ray along -z meets first at every node.
 
     Surfaces are followed up to `MARGIN` beyond the slab, so that they leave it without a kink. The level sets of an
-    `MlpPredictor` are searched for on a coarse grid and then followed to `PRECISION`. Where they fold (a ray along -z would meet
-    one several times) heights are the first crossing; a warning says so if that is common.
+    `MlpPredictor` are searched for on a coarse grid and then followed to `PRECISION`. Where they fold (a ray along -z
+    would meet one several times) heights are the first crossing; a warning says so if that is common.
     """
     half_width, reach = BEYOND * half_width, surfaces.slab + MARGIN
     with torch.no_grad():
@@ -157,8 +157,7 @@ def tabulate(surfaces: Surfaces, *, half_width: float, like: Tensor, size: int =
             z = surfaces.hits(rays, slab=reach).points[0, :, :, 2].T
         else:
             z = surfaces.hits(rays).points[0, :, :, 2].T
-        z = z.reshape(-1, size, size).cummin(dim=0).values  # what is met first of a nearer surface is not behind
-    return HeightFields(z, half_width, surfaces.slab)
+    return HeightFields(z.reshape(-1, size, size).contiguous(), half_width, surfaces.slab)
 
 
 class Crossings(NamedTuple):
@@ -219,7 +218,7 @@ def _follow(predictor: MlpPredictor, half_width: float, reach: float, size: int,
     lost = (todo // len(levels)).unique()
     if len(lost):
         z[lost] = crossings(predictor, xy[lost], reach).z
-    return z.T
+    return z.T.cummin(dim=0).values  # a higher level is met first
 
 
 def _enlarged(columns: Tensor, size: int) -> Tensor:

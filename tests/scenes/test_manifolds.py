@@ -82,6 +82,8 @@ def test_empty_maps_show_the_background_plane() -> None:
 class Shuffled:
     """Surfaces whose levels come in reverse order: only sorting makes the right picture."""
 
+    slab = SPHERES.slab
+
     def hits(self, rays: Rays) -> Hits:
         points, distance, valid = SPHERES.hits(rays)
         return Hits(points.flip(2), distance.flip(2), valid.flip(2))
@@ -91,8 +93,8 @@ def test_levels_out_of_order_are_sorted() -> None:
     scene, camera = plane_scene(), Camera.orbit(0.1, 0.3, size=12)
     shuffled = replace(scene, surfaces=Shuffled(), maps=scene.maps.flip(1))
     assert torch.allclose(shuffled.render(camera).rgb, scene.render(camera).rgb, atol=1e-5)
-    with torch.no_grad():  # the compiled twin sorts too
-        assert torch.allclose(shuffled.render(camera).rgb, scene.render(camera).rgb, atol=1e-5)
+    with torch.no_grad():  # the compiled twins sort too
+        assert torch.allclose(shuffled.render(camera).rgb, scene.render(camera).rgb, atol=1e-3)
 
 
 @pytest.mark.parametrize(
