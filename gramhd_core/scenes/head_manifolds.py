@@ -28,6 +28,7 @@ GRID = 256  # side of the tables
 STEEPEST = 0.2  # smallest cosine between a surface's normal and the ray for which alpha is made
 REACH = 1.1  # how far before the skin cells have a colour, in distances between two surfaces
 DEPTH = 1.5 * REACH  # how far below it they are opaque
+EDGE_ON = 0.4  # cosine under which what is thin is not made thicker
 EYE = (0.0, 0.0, 1.0)  # where colours are seen from: the frontal camera
 
 
@@ -88,7 +89,9 @@ def _paint_shell(shape: np.record, paint: np.record, points: np.ndarray, gap: np
     eye = np.array(EYE) / WORLD_PER_U
     head_shapes.settle(shape, places, eye, REACH * gap / WORLD_PER_U, depths, surfaces)
     distance, behind = depths.T * WORLD_PER_U
-    inside = np.abs(behind) < DEPTH * gap
+    toward = np.array(EYE) - points
+    facing = (surfaces[:, 1:4] * toward).sum(axis=1) > EDGE_ON * np.linalg.norm(toward, axis=1)
+    inside = (np.abs(behind) < DEPTH * gap) & ((behind < 0) | (distance < 0) | facing)  # not the air behind an ear
     alpha = np.where(inside, np.clip(1 + behind / gap, 0, 1), 0)
     around = np.abs(distance) < DEPTH * gap
     alpha = np.maximum(alpha, np.where(around, np.clip(1 - distance / (STEEPEST * gap), 0, 1), 0))
