@@ -79,6 +79,13 @@ def test_saved_scenes_and_models_share_a_page(model: Path, tmp_path: Path) -> No
     assert names(out) == ["model.safetensors, seed 0", "seed0005.scene.safetensors, seed 5"]
 
 
+def test_sample_writes_a_page_about_its_files(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pics"
+    assert app.run(["sample", "--ckpt", str(model), "--seeds", "0,1", "--size", "16", "--html", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "index.html")
+    assert 'src="seed0001.png"' in (out / "index.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
