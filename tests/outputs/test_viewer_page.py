@@ -389,6 +389,19 @@ def test_the_page_fits_windows_of_every_shape(opened: Callable[..., Shown]) -> N
         assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_graphics_card_that_was_lost_comes_back(opened: Callable[..., Shown]) -> None:
+    shown = opened(reduced_motion="reduce")
+    before = shown.pixels()
+    lose = "document.querySelector('#picture').getContext('webgl2').getExtension('WEBGL_lose_context')"
+    shown.page.evaluate(f"window.card = {lose}; card.loseContext()")
+    shown.page.wait_for_timeout(100)
+    shown.page.evaluate("card.restoreContext()")
+    shown.page.wait_for_timeout(100)
+    shown.until("!document.querySelector('.waiting')")
+    assert np.array_equal(shown.pixels(), before)
+    shown.complaints[:] = [line for line in shown.complaints if "CONTEXT_LOST" not in line]
+
+
 def test_a_browser_without_webgl2_gets_a_sentence(browser: Any, html: Path) -> None:
     page = browser.new_page()
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")

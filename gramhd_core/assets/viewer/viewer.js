@@ -435,7 +435,10 @@ async function start() {
   readInk();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readInk);
   new ResizeObserver(() => { if (!frame) draw(); }).observe(canvas);
-  canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+  canvas.addEventListener("webglcontextlost", (event) => {
+    event.preventDefault(); // it may come back
+    scene = null;
+  });
   canvas.addEventListener("webglcontextrestored", () => {
     renderer = new Renderer(canvas, page);
     const index = current;
