@@ -1,12 +1,13 @@
 """Many depth maps of a scene fused into one coloured surface (truncated signed distances, marching cubes).
 
-K views of S x S pixels, G x G x G grid points, V vertices, F triangles; world units. Depth is the *median* along a ray:
+K views of S x S pixels, G x G x G grid points, V vertices; world units. Depth is the *median* along a ray:
 the mean of a soft edge floats in the air between head and wall. The grid spans the map and the slab of the scene.
 """
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -15,15 +16,17 @@ import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
-from gramhd_core.errors import BadArgument, MissingDependency
+from gramhd_core.errors import BadArgument
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.geometry.rays import Rays, camera_rays
+from gramhd_core.outputs.triangles import decimated, vertex_normals, zero_surface
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.scenes.manifolds import FADE, RadianceManifolds
 from gramhd_core.scenes.scene import Scene
 
 SPREAD = 1.3  # standard deviations of the training cameras that the views cover
 SOLID = 0.5  # opacity from which a pixel shows the head
+SLAB = 8  # grid planes fused at once
 TRUNCATION = 4.0  # grid spacings within which a depth map says how far the surface is
 OCCLUDED = 3.0  # grid spacings behind a depth map from which a vertex does not see the camera
 FACING = 4  # power of the cosine by which views are blended into a colour
@@ -87,11 +90,18 @@ def fuse(
             expected="a surface is where opacity passes 1/2",
             remedy="export its layers instead (--kind layers) or use another seed",
         )
-    vertices, faces = surface_of(integrate(seen, grid), grid)
-    if decimate is not None and len(faces) > decimate:
-        vertices, faces = decimated(vertices, faces, decimate)
-    colours, known = vertex_colours(vertices, vertex_normals(vertices, faces), seen, spacing=grid.spacing)
-    return FusedSurface(vertices, faces, colours, known)
+    volume = integrate(seen, grid, progress=progress)
+    if not (volume < 0).any():
+        raise BadArgument(
+            "this head is thinner than the grid",
+            expected="a surface encloses grid points",
+            remedy="use a larger --resolution or another seed",
+        )
+    mesh = zero_surface(volume, low=grid.low, spacing=grid.spacing)
+    if decimate is not None and len(mesh.faces) > decimate:
+        mesh = decimated(mesh, decimate)
+    colours, known = vertex_colours(mesh.vertices, vertex_normals(mesh), seen, spacing=grid.spacing)
+    return FusedSurface(mesh.vertices, mesh.faces, colours, known)
 
 
 def spread_cameras(prior: CameraPrior, views: int, *, size: int, fov_degrees: float) -> Camera:
@@ -187,19 +197,32 @@ class _Grid(NamedTuple):
         return _Grid(-half, resolution, 2 * half / (resolution - 1))
 
 
-def integrate(views: DepthViews, grid: _Grid) -> np.ndarray:
+def integrate(views: DepthViews, grid: _Grid, *, progress: Progress) -> np.ndarray:
     """[G, G, G] (x, y, z) mean distance in front of the surface, in truncations, -1 inside to 1 outside.
 
     Every view says of every point that is not hidden from it how far the surface behind it is, along its normal; views
     that face the surface count most. What is hidden from all views is inside, down to `BACK` behind the deepest
     surface seen: there the head is closed.
     """
-    poses = views.cameras.world_from_camera.double().numpy()
     focal = 1 / np.tan(np.radians(views.cameras.fov_degrees.double().numpy()) / 2)
+    poses = views.cameras.world_from_camera.double().numpy()
+    cameras = np.concatenate([poses[:, :3], np.broadcast_to(focal[:, None, None], (len(poses), 3, 1))], axis=2)
     distance, normal = views.distance.numpy(), views.normal.numpy()
     axis = grid.low + grid.spacing * np.arange(grid.size)
     volume = np.empty((grid.size,) * 3, np.float32)
-    _integrate(volume, axis, poses, focal, distance, normal, TRUNCATION * grid.spacing)
+
+    def fill(start: int) -> None:
+        part = slice(start, start + SLAB)
+        _integrate(volume[part], axis[part], axis, cameras, distance, normal, TRUNCATION * grid.spacing)
+
+    starts = range(0, grid.size, SLAB)
+    progress.start("fusing", len(starts))
+    try:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for _ in pool.map(fill, starts):
+                progress.advance()
+    finally:
+        progress.finish()
     behind = axis < _deepest(views) - BACK
     volume[:, :, behind] = 1
     ends = [0, -1]
@@ -215,19 +238,20 @@ def _deepest(views: DepthViews) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _integrate(volume, axis, poses, focal, distance, normal, truncation):
-    """The loop of `integrate`: poses [K, 4, 4], focal [K], distance [K, S, S], normal [K, S, S, 3]."""
+def _integrate(volume, across, axis, cameras, distance, normal, truncation):
+    """The loop of `integrate` for some x: volume [A, G, G], across [A], axis [G]; cameras [K, 3, 5]: right, up, back,
+    position, focal length in half pictures; distance [K, S, S], normal [K, S, S, 3]."""
     g, size = len(axis), distance.shape[1]
-    for ix in range(g):
+    for ix in range(len(across)):
         for iy in range(g):
             for iz in range(g):
                 total, mass, hidden = 0.0, 0.0, False
-                for k in range(len(poses)):
-                    pose = poses[k]
-                    dx, dy, dz = axis[ix] - pose[0, 3], axis[iy] - pose[1, 3], axis[iz] - pose[2, 3]
+                for k in range(len(cameras)):
+                    pose = cameras[k]
+                    dx, dy, dz = across[ix] - pose[0, 3], axis[iy] - pose[1, 3], axis[iz] - pose[2, 3]
                     depth = -(dx * pose[0, 2] + dy * pose[1, 2] + dz * pose[2, 2])
-                    u = (dx * pose[0, 0] + dy * pose[1, 0] + dz * pose[2, 0]) / depth * focal[k]
-                    v = (dx * pose[0, 1] + dy * pose[1, 1] + dz * pose[2, 1]) / depth * focal[k]
+                    u = (dx * pose[0, 0] + dy * pose[1, 0] + dz * pose[2, 0]) / depth * pose[0, 4]
+                    v = (dx * pose[0, 1] + dy * pose[1, 1] + dz * pose[2, 1]) / depth * pose[0, 4]
                     u, v = (u + 1.0) * 0.5 * size - 0.5, (1.0 - v) * 0.5 * size - 0.5
                     column, row = int(u + 0.5), int(v + 0.5)
                     if u < 0.0 or v < 0.0 or u > size - 1.0 or v > size - 1.0:
@@ -257,55 +281,6 @@ def _integrate(volume, axis, poses, focal, distance, normal, truncation):
                     volume[ix, iy, iz] = total / mass
                 else:
                     volume[ix, iy, iz] = -1.0 if hidden else 1.0
-
-
-def surface_of(volume: np.ndarray, grid: _Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Marching cubes: vertices [V, 3] in the world and triangles [F, 3], anticlockwise from outside; largest part."""
-    from skimage.measure import marching_cubes
-
-    vertices, faces, _, _ = marching_cubes(volume, 0.0, gradient_direction="ascent", allow_degenerate=False)
-    vertices, faces = _largest_part(vertices * grid.spacing + grid.low, faces.astype(np.int64))
-    a, b, c = vertices[faces].transpose(1, 0, 2)
-    if (np.cross(a, b) * c).sum() < 0:  # six times the volume
-        faces = faces[:, ::-1]
-    return vertices, faces
-
-
-def _largest_part(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The connected part with most triangles, renumbered."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
-    links = coo_matrix((np.ones(len(edges), np.int8), edges.T), shape=(len(vertices), len(vertices)))
-    part = connected_components(links, directed=False)[1][faces[:, 0]]
-    faces = faces[part == np.bincount(part).argmax()]
-    used, faces = np.unique(faces, return_inverse=True)
-    return vertices[used], faces.reshape(-1, 3)
-
-
-def decimated(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most about `count` triangles, by quadric edge collapse."""
-    try:
-        from fast_simplification import simplify  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingDependency(
-            "fewer triangles were asked for",
-            expected="that needs the library fast-simplification",
-            remedy="install it with pip install 'gramhd[mesh]', or drop --decimate",
-        ) from error
-    vertices, faces = simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=count)
-    return vertices.astype(np.float64), faces.astype(np.int64)
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[V, 3] unit normals, triangles weighed by their area."""
-    a, b, c = vertices[faces].transpose(1, 0, 2)
-    face = np.cross(b - a, c - a)
-    normals = np.stack(
-        [sum(np.bincount(faces[:, i], face[:, k], len(vertices)) for i in range(3)) for k in range(3)], axis=1
-    )
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
 
 
 def vertex_colours(

@@ -22,6 +22,7 @@ from gramhd_core.outputs.glb import Part, write_glb
 from gramhd_core.outputs.mesh_request import MeshFile, MeshRequest
 from gramhd_core.outputs.shells import TexturedMesh, shells
 from gramhd_core.outputs.shots import latent_of_seed
+from gramhd_core.outputs.triangles import is_watertight
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene import Scene
@@ -131,14 +132,6 @@ def write_with_trimesh(path: Path, surface: FusedSurface, *, kind: str) -> None:
     text: Any = mesh.export(file_type=kind)
     with files.atomic(path) as temporary:
         temporary.write_bytes(text.encode() if isinstance(text, str) else text)
-
-
-def is_watertight(faces: np.ndarray) -> bool:
-    """Whether every edge [F, 3] lies between exactly two triangles that run along it in opposite directions."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
-    codes = edges[:, 0] * (edges.max() + 1) + edges[:, 1]
-    back = edges[:, 1] * (edges.max() + 1) + edges[:, 0]
-    return len(np.unique(codes)) == len(codes) and bool(np.array_equal(np.sort(codes), np.sort(back)))
 
 
 def _write_page(

@@ -20,9 +20,10 @@ from gramhd_core.errors import BadArgument, GramhdError, MissingDependency
 from gramhd_core.generators.gram import Gram
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.outputs import mesh_request
-from gramhd_core.outputs.depth_fusion import FusedSurface, decimated
-from gramhd_core.outputs.mesh import export_mesh, is_watertight, write_mesh, write_with_trimesh
+from gramhd_core.outputs.depth_fusion import FusedSurface
+from gramhd_core.outputs.mesh import export_mesh, write_mesh, write_with_trimesh
 from gramhd_core.outputs.mesh_request import MeshRequest
+from gramhd_core.outputs.triangles import Triangles, decimated
 from gramhd_core.scenes.head_manifolds import head_manifolds
 from gramhd_core.scenes.manifolds import RadianceManifolds
 
@@ -132,13 +133,6 @@ def test_a_small_file_shows_a_whole_head(tmp_path: Path) -> None:
     assert done.bytes < 1.5e6 and max(map(max, done.textures)) <= 8192
 
 
-def test_a_closed_box_is_watertight_and_an_open_or_inconsistent_one_is_not() -> None:
-    tetrahedron = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]])
-    assert is_watertight(tetrahedron)
-    assert not is_watertight(tetrahedron[:3])
-    assert not is_watertight(np.concatenate([tetrahedron[:3], tetrahedron[3:, ::-1]]))
-
-
 def test_layers_need_maps_and_a_surface_does_not(small_gram: Gram, tmp_path: Path) -> None:
     field = Gram(replace(small_gram.config, scene="field"))
     field.load_state_dict(small_gram.state_dict())
@@ -205,7 +199,7 @@ def test_missing_libraries_are_named_with_the_line_that_brings_them(
     monkeypatch.setitem(sys.modules, "fast_simplification", None)
     monkeypatch.setitem(sys.modules, "trimesh", None)
     with pytest.raises(MissingDependency, match=r"gramhd\[mesh\]"):
-        decimated(np.zeros((3, 3)), np.array([[0, 1, 2]]), 100)
+        decimated(Triangles(np.zeros((3, 3)), np.array([[0, 1, 2]])), 100)
     surface = FusedSurface(np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros((3, 3)), np.ones(3, bool))
     with pytest.raises(MissingDependency, match="trimesh"):
         write_with_trimesh(tmp_path / "a.ply", surface, kind="ply")
