@@ -35,7 +35,9 @@ COMMANDS = {
     "train-hr": Command("train_hr:train_hr", "Training", "Train the high-resolution stage (GRAM-HD)."),
     "sample": Command("sample:sample", "Pictures", "Make pictures and videos of new heads from any angle."),
     "view": Command("view:view", "Pictures", "Turn heads in the browser: one HTML file, no server."),
-    "export-mesh": Command("export_mesh:export_mesh", "Pictures", "Write a head as a mesh: textured layers, or one fused surface."),
+    "export-mesh": Command(
+        "export_mesh:export_mesh", "Pictures", "Write a head as a mesh: textured layers, or one fused surface."
+    ),
     "import": Command("import_weights:import_weights", "Checkpoints", "Turn official weights into a checkpoint."),
     "export": Command("export_weights:export_weights", "Checkpoints", "Write a checkpoint under the official names."),
     "doctor": Command("doctor:doctor", "This machine", "Say what this machine can do and what is missing."),

@@ -35,7 +35,7 @@ EYE = (0.0, 0.0, 1.0)  # where colours are seen from: the frontal camera
 def head_manifolds(identity: HeadIdentity, *, levels: int = 24, size: int = 1024) -> RadianceManifolds:
     """The head of `identity` on `levels` surfaces (two or more) with maps [1, levels, 4, size, size].
 
-    Two seconds at size 256, twenty at 1024, on one core.
+    Two seconds at size 256, twenty to thirty at 1024, on one core.
     """
     assert levels >= 2 and size >= 2
     surfaces = shells(levels)
