@@ -319,7 +319,7 @@ class Renderer {
     const depth = (view.apart * scene.surfaces.length * GAP) / 2;
     const across = scene.halfWidth * Math.abs(cy) + depth * Math.abs(sy);
     const along = scene.halfWidth * cp + depth * Math.abs(sp);
-    const room = Math.min(1, (half * (away - depth)) / (1.06 * away * Math.max(across, along)));
+    const room = Math.min(1, (half * (away - depth)) / (1.12 * away * Math.max(across, along)));
     const focal = ((view.zoom * away) / half) * mix(1, room, smooth(Math.min(1, 2.5 * view.apart)));
     const rows = [0, 1, 3].map((row) => {
       const axis = [right, up, null, back][row];
