@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from report import report
+from report import peak_mb, report
 
 from gramhd_cli import allocator
 
@@ -69,8 +68,7 @@ def measure(preset: str, variant: str, picture: Path, *, device: str) -> dict[st
         made["cpu_seconds"] = time.process_time() - worked  # of the second one; steadier on a busy machine
         del scene
     np.save(picture, rgb.numpy())
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-    made["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    made["peak_mb"] = peak_mb()
     if device.startswith("cuda"):
         made["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
     return made

@@ -27,6 +27,18 @@ def report(**figures: Any) -> None:
     print(json.dumps(header | figures))
 
 
+def peak_mb() -> float:
+    """The most memory this process has had, in MB."""
+    status = Path("/proc/self/status")  # on Linux, getrusage would tell that of the parent if it is larger
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
 def commit() -> str:
     """The short name of the commit, with a plus where tracked files differ from it; "unknown" outside of git."""
     root = Path(__file__).resolve().parent

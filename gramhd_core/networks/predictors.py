@@ -64,7 +64,7 @@ class MlpPredictor(nn.Module):
             linear = nn.Linear(widths[i], widths[i + 1])
             nn.init.normal_(linear.weight, 0.0, math.sqrt(2 / widths[i + 1]))
             nn.init.zeros_(linear.bias)
-            parts += [linear, nn.ReLU()]
+            parts += [linear, nn.ReLU(inplace=True)]
         self.network = nn.Sequential(*parts)
         self.output_layer = nn.Linear(config.hidden, 1)
         nn.init.constant_(self.output_layer.weight, SLOPE * math.sqrt(math.pi / config.hidden))

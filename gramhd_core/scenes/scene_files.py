@@ -150,7 +150,8 @@ def load_scene(path: Path | str, *, device: torch.device | str = "cpu") -> Loade
         low, high = header.colours
         maps[:, :, :3].mul_(high - low).add_(low)
         background.mul_(high - low).add_(low)
-    z, maps, background = (t.to(device) for t in (tensors["z"], maps, background))
+    z = tensors["z"].clone()  # tensors of a file share one mapping of all of it: let go of that
+    z, maps, background = (t.to(device) for t in (z, maps, background))
     return LoadedScene(header.scene(z, maps, background), header)
 
 
