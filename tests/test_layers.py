@@ -24,6 +24,7 @@ HOMES = {  # library: the files (or folders) that may import it
     "safetensors": ("gramhd_core/tensor_files.py", "gramhd_core/checkpoints/"),
     "pickle": ("gramhd_core/checkpoints/importers.py",),
     "trimesh": ("gramhd_core/outputs/mesh.py",),
+    "triton": ("gramhd_core/scenes/fast_gpu_kernel.py", "gramhd_core/scenes/fast_gpu_sight.py"),
     "torch_fidelity": ("gramhd_core/metrics/image_quality.py",),
     **dict.fromkeys(("typer", "rich"), ("gramhd_cli/",)),
 }
