@@ -30,6 +30,9 @@ demo: $(STAMP) ## the whole method in minutes: images, both training stages, pic
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 128 --view multiview3x7 --out $(DEMO)/multiview
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 256 --view video --out $(DEMO)/video
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-1 --size 256 --view epi --out $(DEMO)/epi
+	$(BIN)/gramhd view $(DEMO)/hr --seeds 0-7 --no-open --out $(DEMO)/heads.html
+	$(BIN)/gramhd export-mesh --ckpt $(DEMO)/hr --seed 0 --out $(DEMO)/head.glb
+	$(BIN)/gramhd export-mesh --ckpt $(DEMO)/hr --seed 0 --out $(DEMO)/head.ply
 	$(BIN)/python examples/demo_page.py $(DEMO)
 
 test: $(STAMP) browser ## run every test

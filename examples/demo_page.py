@@ -67,6 +67,17 @@ MADE = (
 )
 
 
+LINKS = (
+    (
+        "heads.html",
+        "Turn them yourself",
+        "Eight heads in one file, in this browser: drag, scroll, pull the surfaces apart.",
+    ),
+    ("head.glb", "Take one with you", "The first head as textured layers, for Blender and other viewers of glTF."),
+    ("head.ply", "Or as one surface", "Fused from many views, with a colour at every corner."),
+)
+
+
 def main(demo: Path) -> list[str]:
     """Write the page; returns a sentence for every piece that is missing."""
     if not demo.is_dir():
@@ -77,6 +88,7 @@ def main(demo: Path) -> list[str]:
         pictures(demo, REAL, missing),
         progress(demo, missing),
         *(pictures(demo, piece, missing) for piece in MADE),
+        section("In your hands", "Files that open elsewhere.", links(demo, missing)),
         figures(demo, missing),
     ]
     write_text(demo / "index.html", page("\n\n".join(sections)))
@@ -115,6 +127,14 @@ def pictures(demo: Path, piece: Piece, missing: list[str]) -> str:
         else:
             tags.append(f'<img src="{name}" alt="{piece.title}: {html.escape(path.stem)}">')
     return section(piece.title, piece.line, tags or [absent(demo / piece.pattern, missing)])
+
+
+def links(demo: Path, missing: list[str]) -> list[str]:
+    """The page, the layers and the surface."""
+    return [
+        f'<p><a href="{name}">{title}</a>: {line}</p>' if (demo / name).is_file() else absent(demo / name, missing)
+        for name, title, line in LINKS
+    ]
 
 
 def runs(demo: Path) -> list[Path]:

@@ -113,7 +113,8 @@ def demo(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir()
         Image.new("RGB", (8, 8)).save(folder / name)
     (folder / "video").mkdir()
-    (folder / "video" / "seed0000.mp4").touch()
+    for name in ("video/seed0000.mp4", "heads.html", "head.glb", "head.ply"):
+        (folder / name).touch()
     return folder
 
 
@@ -125,6 +126,7 @@ def test_the_page_links_every_piece_and_nothing_from_elsewhere(example: Runner, 
     assert {path for path in demo.rglob("*") if path.is_file()} - before == {demo / "index.html", demo / "progress.png"}
     sources = [part.split('"')[0] for part in text.split('src="')[1:]]
     assert len(sources) == 6 and all((demo / source).is_file() for source in sources)
+    assert [part.split('"')[0] for part in text.split('href="')[1:]] == ["heads.html", "head.glb", "head.ply"]
     assert "http" not in text and "missing, but" not in text
     assert "<td>24,000</td><td>50.0</td><td>8.0</td>" in text
 
