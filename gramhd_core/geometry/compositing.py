@@ -37,6 +37,18 @@ class FrontToBack:
             self.foreground = self.foreground + (weight if background is False else weight * ~background)
         self.transmittance = self.transmittance * (1 - alpha + KEEP)
 
+    def state(self) -> tuple[Tensor, ...]:
+        """Everything accumulated so far; see `resumed`."""
+        return tuple(vars(self).values())
+
+    @classmethod
+    def resumed(cls, *state: Tensor) -> FrontToBack:
+        """The accumulator that had this `state`."""
+        picture = cls.__new__(cls)
+        names = ("colour", "weighted_distance", "weight", "foreground", "transmittance")
+        vars(picture).update(zip(names, state, strict=True))
+        return picture
+
     @classmethod
     def joined(cls, parts: list[FrontToBack]) -> FrontToBack:
         """Chunks of rays side by side (dimension 1)."""

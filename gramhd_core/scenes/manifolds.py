@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.compositing import FrontToBack, front_to_back
@@ -28,6 +29,8 @@ from gramhd_core.scenes.surfaces import HeightFields, Surfaces, tabulate
 FADE = 0.1  # width of the soft map border, fraction of half_width
 CHUNK_RAYS = 1 << 16  # rays looked up at once when no gradient is recorded
 CHUNK_POINTS = 1 << 15  # points a field is asked for at once, likewise
+SEGMENT = 4  # layers whose look-ups a backward pass holds at once
+REMEMBERED = 1 << 20  # rays x layers up to which everything is held instead: small pictures are quicker so
 FAR_DELTA = 1e10  # published thickness of whatever comes last along a ray
 
 
@@ -97,7 +100,8 @@ def upsample_view(view: View, camera: Camera, *, size: int) -> View:
 def look(view: View, layer: Callable[[int], Layer], backdrop: Tensor) -> FrontToBack:
     """Composite L layers over an opaque backdrop colour [N, R, 3].
 
-    `layer(l)` is asked for one level at a time, so memory is one layer's. Layers behind the backdrop are hidden.
+    `layer(l)` is asked for one level at a time, so memory is one layer's; where gradients of large pictures are
+    recorded, that of `SEGMENT` layers (the backward pass asks for them again). Layers behind the backdrop are hidden.
     Rays along which levels are out of order (a predictor that is not monotone) make all layers be held and sorted.
     """
     hits = view.hits
@@ -106,9 +110,20 @@ def look(view: View, layer: Callable[[int], Layer], backdrop: Tensor) -> FrontTo
     with torch.no_grad():
         order = front_to_back(hits.distance, seen)
     if order is None:
-        for level in range(seen.shape[-1]):
-            colour, alpha = layer(level)
-            picture.add(colour, alpha * seen[..., level], hits.distance[..., level])
+        levels, forget = seen.shape[-1], torch.is_grad_enabled() and seen.numel() > REMEMBERED
+
+        def add(first: int, last: int, *state: Tensor) -> tuple[Tensor, ...]:
+            picture = FrontToBack.resumed(*state)
+            for level in range(first, last):
+                colour, alpha = layer(level)
+                picture.add(colour, alpha * seen[..., level], hits.distance[..., level])
+            return picture.state()
+
+        state = picture.state()
+        for first in range(0, levels, SEGMENT):
+            part = (first, min(first + SEGMENT, levels), *state)
+            state = checkpoint(add, *part, use_reentrant=False, preserve_rng_state=False) if forget else add(*part)
+        picture = FrontToBack.resumed(*state)
     else:
         layers = [layer(level) for level in range(seen.shape[-1])]
         colour = torch.stack([one.colour for one in layers], dim=2)
@@ -255,7 +270,8 @@ class RadianceManifolds:
         backdrop = _sample(self.background, u, padding="reflection")
         if compiled and self._compiled(view):
             return self._fast_picture(view, backdrop)
-        return look(view, lambda level: self._layer(view, level), backdrop)
+        maps = self.maps.unbind(dim=1)  # apart once: gradients come together once, not with every level
+        return look(view, lambda level: self._layer(view, level, maps[level]), backdrop)
 
     def _compiled(self, view: View) -> bool:
         plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (self.maps, view.hits.distance))
@@ -281,13 +297,13 @@ class RadianceManifolds:
         picture.add(backdrop, torch.ones_like(picture.weight), view.backdrop_distance, background=True)
         return picture
 
-    def _layer(self, view: View, level: int) -> Layer:
+    def _layer(self, view: View, level: int, maps: Tensor) -> Layer:
         xy = view.hits.points[:, :, level, :2] / self.half_width
         if self.convention.edge == "cut":
-            rgba = _sample(self.maps[:, level], xy, padding="zeros")
+            rgba = _sample(maps, xy, padding="zeros")
             return Layer(rgba[..., :3], rgba[..., 3])
-        limit = 1 - 1 / self.maps.shape[-1]  # the outermost cell centres: beyond them the map goes on as it ends
-        rgba = _sample(self.maps[:, level], xy.clamp(-limit, limit), padding="zeros")
+        limit = 1 - 1 / maps.shape[-1]  # the outermost cell centres: beyond them the map goes on as it ends
+        rgba = _sample(maps, xy.clamp(-limit, limit), padding="zeros")
         inside = ((1 - xy.abs().amax(dim=-1)) / FADE).clamp(0, 1)
         return Layer(rgba[..., :3], rgba[..., 3] * inside)
 

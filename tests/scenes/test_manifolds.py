@@ -12,6 +12,7 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.level_sets import Hits, sphere_hits
 from gramhd_core.geometry.rays import Rays, camera_rays
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, SpherePredictor
+from gramhd_core.scenes import manifolds
 from gramhd_core.scenes.manifolds import (
     FieldManifolds,
     RadianceManifolds,
@@ -188,3 +189,15 @@ def test_pictures_carry_gradients_to_maps_and_camera() -> None:
     scene.render(Camera.orbit(0.0, yaw, size=8)).rgb.square().mean().backward()
     assert scene.maps.grad is not None and scene.maps.grad.abs().sum() > 0
     assert yaw.grad is not None and yaw.grad.abs() > 0
+
+
+def test_gradients_do_not_depend_on_how_many_layers_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for remembered in (0, 1 << 40):
+        monkeypatch.setattr(manifolds, "REMEMBERED", remembered)
+        scene = plane_scene()
+        scene.maps.requires_grad_()
+        yaw = torch.tensor([0.1], requires_grad=True)
+        scene.render(Camera.orbit(0.0, yaw, size=8)).rgb.square().mean().backward()
+        found.append((scene.maps.grad, yaw.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
