@@ -65,6 +65,7 @@ def super_resolve(
     """low.maps [N, L, 4 + F, g, g], low.background [N, 3, g, g], style [N, S] -> what the two networks make of them:
     [N, L, 4, s g, s g] and [N, 3, s g, s g]. Configs that are not `is_wide` are not for this.
     """
+    assert foreground.config.is_wide and background.config.is_wide, "compiled code writes whole registers"
     n, levels, _, g, _ = low.maps.shape
     size = g * foreground.config.scale
     maps, rgb = low.maps.new_empty(n, levels, 4, size, size), low.maps.new_empty(n, 3, size, size)
@@ -133,8 +134,9 @@ def _through(trunk: Trunk, channels: np.ndarray) -> np.ndarray:
     x[1 : g + 1, 1 : g + 1, :depth] = channels.transpose(1, 2, 0)
     first = convolve(x, trunk.first, size=(g, g))
     x = first
-    wide = x.shape[2] + sum(kernel.outputs for kernel in trunk.rrdbs[0][0][:-1])
-    tiles, products = winograd.workspace(((x.shape[0] - 2) // 4) ** 2, wide, max(x.shape[2], PANEL))
+    dense = trunk.rrdbs[0][0]
+    wide, widest = x.shape[2] + sum(kernel.outputs for kernel in dense[:-1]), max(len(kernel.bias) for kernel in dense)
+    tiles, products = winograd.workspace(((x.shape[0] - 2) // 4) ** 2, wide, widest)
     for rrdb in trunk.rrdbs:
         start = x
         for block in rrdb:

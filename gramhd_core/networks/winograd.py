@@ -60,7 +60,12 @@ def prepared(weight: np.ndarray, bias: np.ndarray, *, shuffle: bool = False) -> 
 
 def framed(height: int, width: int, channels: int) -> np.ndarray:
     """An empty picture: zeros [4 th + 2, 4 tw + 2, C]; its pixels are [1 : H + 1, 1 : W + 1]."""
-    return np.zeros((4 * -(-height // 4) + 2, 4 * -(-width // 4) + 2, channels + -channels % PANEL), np.float32)
+    return np.zeros((*framed_shape(height, width), channels + -channels % PANEL), np.float32)
+
+
+def framed_shape(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of a picture of height x width pixels."""
+    return 4 * -(-height // 4) + 2, 4 * -(-width // 4) + 2
 
 
 def convolve(
@@ -70,6 +75,7 @@ def convolve(
 
     slope 1: no activation. shuffle: pixel shuffle before the activation; the picture doubles.
     """
+    assert x.shape[2] >= kernel.panels.shape[2] and x.shape[:2] == framed_shape(*size), (x.shape, size)
     scale = 2 if shuffle else 1
     out = framed(scale * size[0], scale * size[1], kernel.outputs // scale**2)
     down, across = (x.shape[0] - 2) // 4, (x.shape[1] - 2) // 4

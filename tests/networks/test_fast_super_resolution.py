@@ -50,16 +50,26 @@ def low(n: int, levels: int, g: int) -> Low:
 
 @pytest.mark.parametrize("upsampling", ["shuffle", "bilinear"])
 @pytest.mark.parametrize("start", ["published", "residual"])
-@pytest.mark.parametrize("g", [8, 7])
+@pytest.mark.parametrize(("g", "width", "growth"), [(8, 32, 16), (7, 32, 16), (1, 16, 48)])
 @torch.no_grad()
-def test_compiled_networks_make_what_the_readable_ones_make(upsampling: str, start: str, g: int) -> None:
-    foreground, background = networks(replace(WIDE, upsampling=upsampling, start=start))
+def test_compiled_networks_make_what_the_readable_ones_make(
+    upsampling: str, start: str, g: int, width: int, growth: int
+) -> None:
+    config = replace(WIDE, upsampling=upsampling, start=start, width=width, growth=growth)
+    foreground, background = networks(config)
     given, style = low(2, 3, g), foreground.mapping(torch.randn(2, 8, generator=torch.Generator().manual_seed(3)))
     maps, rgb = super_resolve(foreground, background, given, style)
     expected = foreground(given.maps.flatten(0, 1), style)
     assert torch.allclose(maps.flatten(0, 1), expected, atol=2e-5)
     assert torch.allclose(rgb, background(given.background), atol=2e-5)
     assert expected.std() > 0.1, "something to compare"
+
+
+@torch.no_grad()
+def test_networks_of_other_widths_are_refused_before_memory_is_touched() -> None:
+    foreground, background = networks(replace(WIDE, growth=8))
+    with pytest.raises(AssertionError, match="whole registers"):
+        super_resolve(foreground, background, low(1, 1, 8), foreground.mapping(torch.randn(1, 8)))
 
 
 @torch.no_grad()
