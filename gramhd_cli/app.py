@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import warnings
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -18,7 +19,7 @@ from typer.main import get_command
 
 from gramhd_cli import allocator, console
 from gramhd_core import __version__
-from gramhd_core.errors import GramhdError
+from gramhd_core.errors import GramhdError, GramhdWarning
 
 
 class Command(NamedTuple):
@@ -112,9 +113,21 @@ def help_text(callback: Any) -> str:
 def main() -> None:
     """Entry point of the `gramhd` program."""
     allocator.install()
+    warnings.showwarning = _show_warning
     arguments = sys.argv[1:]
     debug = "--debug" in arguments  # wherever it stands
     sys.exit(run([argument for argument in arguments if argument != "--debug"], debug=debug))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Ours as a line, without the place in the code; others as ever."""
+    if issubclass(category, GramhdWarning):
+        console.warn(f"gramhd: {message}")
+    else:
+        _show_elsewhere(message, category, *where)
+
+
+_show_elsewhere = warnings.showwarning
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:

@@ -58,3 +58,7 @@ class MissingDependency(GramhdError):
 
 class CannotWrite(GramhdError):
     """The disk is full or the place is not writable; whatever was there before is untouched."""
+
+
+class GramhdWarning(UserWarning):
+    """Something that works, but not as well as one would expect; said in one sentence."""

@@ -20,7 +20,7 @@ from gramhd_core.geometry.rays import PixelSampling, axis, orthographic_rays
 from gramhd_core.networks.fields import Field, FieldConfig
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, build_predictor
 from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention, background_point
-from gramhd_core.scenes.surfaces import Surfaces, tabulate
+from gramhd_core.scenes.surfaces import Surfaces, single_valued
 
 CENTRE_SAMPLES = 10_000  # latents averaged for the truncation centre (both official repositories)
 CENTRE_SEED = 0
@@ -199,7 +199,7 @@ class Gram(nn.Module):
             return self.predictor
         self._keep_geometry_only_of_these_weights()
         if self._heights is None:
-            self._heights = tabulate(self.predictor, half_width=c.half_width, like=self.film_centre)
+            self._heights = single_valued(self.predictor, half_width=c.half_width, like=self.film_centre)
         return self._heights
 
     def grid(self, size: int) -> Grid:

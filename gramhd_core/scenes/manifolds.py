@@ -23,6 +23,7 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.compositing import FrontToBack, front_to_back
 from gramhd_core.geometry.level_sets import Hits, plane_distance
 from gramhd_core.geometry.rays import PixelSampling, Rays, camera_rays
+from gramhd_core.networks.predictors import MlpPredictor
 from gramhd_core.scenes.scene import Rendering
 from gramhd_core.scenes.surfaces import HeightFields, Surfaces, tabulate
 
@@ -201,7 +202,7 @@ class RadianceManifolds:
         return load_scene(path, device=device).scene
 
     def baked(self) -> RadianceManifolds:
-        """The same scene on height fields: self-contained, and exact at any resolution."""
+        """The same scene on height fields: self-contained, and exact at any resolution (see `tabulate` about folds)."""
         if isinstance(self.surfaces, HeightFields) and self.convention.hits == "full":
             return self
         surfaces = self.surfaces
@@ -238,7 +239,7 @@ class RadianceManifolds:
         tensors = (self.maps, self.background)
         if self.convention.hits != "full" or any(t.dtype != torch.float32 for t in tensors):
             return None
-        scene = self.baked()
+        scene = self if isinstance(self.surfaces, MlpPredictor) else self.baked()  # one is kept because it folds
         if all(t.is_cuda for t in tensors):
             from gramhd_core.scenes import fast_gpu as fast
         elif all(t.device.type == "cpu" for t in tensors):

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gramhd_core.errors import GramhdWarning
 from gramhd_core.geometry.level_sets import Hits, plane_distance
 from gramhd_core.geometry.rays import Rays, orthographic_rays
 from gramhd_core.networks.predictors import MlpPredictor, SpherePredictor
@@ -59,6 +60,7 @@ class HeightFields:
     z: Tensor
     half_width: float
     slab: float
+    folded: float = 0.0  # share of columns and levels, of the surfaces these heights were made from, met more than once
 
     def hits(self, rays: Rays) -> Hits:
         """Ray hits: the roots of z(t) - z_l(x(t), y(t)). Differentiable in rays and heights."""
@@ -146,18 +148,37 @@ def tabulate(surfaces: Surfaces, *, half_width: float, like: Tensor, size: int =
 
     Surfaces are followed up to `MARGIN` beyond the slab, so that they leave it without a kink. The level sets of an
     `MlpPredictor` are searched for on a coarse grid and then followed to `PRECISION`. Where they fold (a ray along -z
-    would meet one several times) heights are the first crossing; a warning says so if that is common.
+    would meet one several times) heights are the first meeting; `folded` says how common that is.
     """
-    half_width, reach = BEYOND * half_width, surfaces.slab + MARGIN
+    half_width, reach, share = BEYOND * half_width, surfaces.slab + MARGIN, 0.0
     with torch.no_grad():
         rays = orthographic_rays(size, half_width, sampling="endpoints", like=like)
         if isinstance(surfaces, MlpPredictor):
-            z = _follow(surfaces, half_width, reach, size, like)
+            coarse = crossings(surfaces, _nodes(COARSE, half_width, like), reach)
+            share = float((coarse.count > 1).float().mean())
+            z = _follow(surfaces, coarse, half_width, reach, size)
         elif isinstance(surfaces, SpherePredictor):
             z = surfaces.hits(rays, slab=reach).points[0, :, :, 2].T
         else:
             z = surfaces.hits(rays).points[0, :, :, 2].T
-    return HeightFields(z.reshape(-1, size, size).contiguous(), half_width, surfaces.slab)
+    return HeightFields(z.reshape(-1, size, size).contiguous(), half_width, surfaces.slab, share)
+
+
+def single_valued(surfaces: Surfaces, *, half_width: float, like: Tensor) -> Surfaces:
+    """Height fields where they stand for the surfaces, else (with a warning) the surfaces themselves.
+
+    Those are met by asking the predictor along every ray: right, but slow.
+    """
+    fields = tabulate(surfaces, half_width=half_width, like=like)
+    if fields.folded <= FOLDED:
+        return fields
+    warnings.warn(
+        f"the surfaces of this model fold over (seen from the front, {fields.folded:.1%} of them are met more than once): "
+        "every view asks the predictor, which is slower",
+        GramhdWarning,
+        stacklevel=2,
+    )
+    return surfaces
 
 
 class Crossings(NamedTuple):
@@ -190,24 +211,11 @@ def crossings(predictor: MlpPredictor, xy: Tensor, reach: float, *, samples: int
     return Crossings(*(torch.stack(part, dim=1) for part in zip(*found, strict=True)))
 
 
-def folded(predictor: MlpPredictor, *, half_width: float, reach: float, like: Tensor) -> float:
-    """Share of (column, level) pairs, on a coarse grid, at which a level is crossed more than once along -z."""
-    with torch.no_grad():
-        count = crossings(predictor, _nodes(COARSE, half_width, like), reach).count
-    return float((count > 1).float().mean())
-
-
-def _follow(predictor: MlpPredictor, half_width: float, reach: float, size: int, like: Tensor) -> Tensor:
-    """[L, P] first crossings of P = size * size columns: coarse search, interpolated, then chord steps at the nodes
-    that still move; columns near folds are searched for themselves."""
-    coarse = crossings(predictor, _nodes(COARSE, half_width, like), reach)
-    if float((coarse.count > 1).float().mean()) > FOLDED:
-        warnings.warn(
-            "the surfaces fold over (seen along -z some are met several times): heights stand for the first meeting",
-            stacklevel=3,
-        )
+def _follow(predictor: MlpPredictor, coarse: Crossings, half_width: float, reach: float, size: int) -> Tensor:
+    """[L, P] first crossings of P = size * size columns: interpolated, then chord steps at the nodes that still move;
+    columns near folds are searched for themselves."""
     z, rise = (_enlarged(t, size) for t in (coarse.z, coarse.rise))
-    xy, levels = _nodes(size, half_width, like), predictor.config.levels(like=like)
+    xy, levels = _nodes(size, half_width, z), predictor.config.levels(like=z)
     todo = torch.nonzero(z.flatten().abs() < reach)[:, 0]
     for _ in range(CHORDS):
         node, level, here = todo // len(levels), todo % len(levels), z.view(-1)[todo]

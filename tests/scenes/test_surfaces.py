@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from gramhd_core.errors import GramhdWarning
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.rays import Rays, camera_rays
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, SpherePredictor
 from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
-from gramhd_core.scenes.surfaces import HeightFields, folded, tabulate
+from gramhd_core.scenes.surfaces import HeightFields, single_valued, tabulate
 
 CONFIG = ManifoldsConfig(count=4)
 
@@ -78,12 +79,11 @@ def test_a_surface_that_leaves_the_slab_ends_in_a_smooth_line() -> None:
 
 
 def test_surfaces_come_in_order_and_fold_nowhere() -> None:
-    predictor = ideal()
-    assert tabulate(predictor, half_width=0.14, like=torch.zeros(1), size=96).nested
-    assert folded(predictor, half_width=0.147, reach=0.124, like=torch.zeros(1)) == 0
+    fields = tabulate(ideal(), half_width=0.14, like=torch.zeros(1), size=96)
+    assert fields.nested and fields.folded == 0
 
 
-def test_folding_surfaces_are_reported() -> None:
+def test_folding_surfaces_are_reported_and_kept_as_they_are() -> None:
     predictor = MlpPredictor(ManifoldsConfig(hidden=3, layers=1))
     first, last = predictor.network[0], predictor.output_layer
     with torch.no_grad():  # along -z it falls from 35 to 8, rises to 14 and falls to 5
@@ -91,9 +91,14 @@ def test_folding_surfaces_are_reported() -> None:
         first.weight[:, 2] = 1  # type: ignore[index]
         first.bias.copy_(torch.tensor([0.0, -1.4, -1.6]))  # type: ignore[union-attr, operator]
         last.weight[0] = torch.tensor([10.0, -40.0, 60.0])
-    assert folded(predictor, half_width=0.147, reach=0.124, like=torch.zeros(1)) > 0.2
-    with pytest.warns(UserWarning, match="fold over"):
-        assert tabulate(predictor, half_width=0.14, like=torch.zeros(1), size=64).nested
+    with pytest.warns(GramhdWarning, match="fold over"):
+        assert single_valued(predictor, half_width=0.14, like=torch.zeros(1)) is predictor
+    fields = tabulate(predictor, half_width=0.14, like=torch.zeros(1), size=64)
+    assert fields.folded > 0.2 and fields.nested
+    scene = RadianceManifolds(predictor, torch.rand(1, 23, 4, 8, 8), torch.rand(1, 3, 8, 8), 0.14)
+    camera = Camera.orbit(0.1, 0.3, size=12)
+    with torch.no_grad():
+        assert torch.allclose(scene.render(camera).rgb, scene.render(camera, twin="readable").rgb, atol=1e-5)
 
 
 def test_gradients_of_hits_are_those_of_finite_differences() -> None:
