@@ -173,7 +173,7 @@ def single_valued(surfaces: Surfaces, *, half_width: float, like: Tensor) -> Sur
     if fields.folded <= FOLDED:
         return fields
     warnings.warn(
-        f"the surfaces of this model fold over (seen from the front, {fields.folded:.1%} of them are met more than once): "
+        f"the surfaces of this model fold over (seen from the front, {fields.folded:.1%} of all places lie behind each other): "
         "every view asks the predictor, which is slower",
         GramhdWarning,
         stacklevel=2,
