@@ -8,8 +8,7 @@ N cameras, R rays, L level sets (nearest first), G x G height grid. Every kind a
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -49,6 +48,11 @@ class Surfaces(Protocol):
         ...
 
 
+def stamp(*tensors: Tensor) -> tuple[tuple[int, int], ...]:
+    """Differs when tensors were changed in place or moved. Those made in inference mode keep no count of changes."""
+    return tuple((t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors)
+
+
 @dataclass(frozen=True, eq=False)
 class HeightFields:
     """z_l(x, y) of every level set on a regular grid (end points included) over |x|, |y| <= half_width.
@@ -61,6 +65,7 @@ class HeightFields:
     half_width: float
     slab: float
     folded: float = 0.0  # share of columns and levels, of the surfaces these heights were made from, met more than once
+    _ends: tuple[tuple, tuple[Tensor, Tensor]] | None = field(default=None, init=False, repr=False)
 
     def hits(self, rays: Rays) -> Hits:
         """Ray hits: the roots of z(t) - z_l(x(t), y(t)). Differentiable in rays and heights."""
@@ -96,20 +101,24 @@ class HeightFields:
         """The same by the compiled twin: CPU, float32, no gradients."""
         from gramhd_core.scenes.fast_cpu import newton_distances  # numba takes a second to import
 
-        flat = [t.contiguous().reshape(-1, 3).numpy() for t in rays]
+        flat = [t.detach().contiguous().reshape(-1, 3).numpy() for t in rays]
         front, back = (end.numpy() for end in self.ends)
-        found = newton_distances(self.z.numpy(), (front, back), flat[0], flat[1], self.half_width)
+        found = newton_distances(self.z.detach().numpy(), (front, back), flat[0], flat[1], self.half_width)
         return torch.from_numpy(found).reshape(*rays.directions.shape[:2], -1)
 
-    @cached_property
+    @property
     def ends(self) -> tuple[Tensor, Tensor]:
-        """Heights [L] just in front of and just behind each whole surface."""
-        z = self.z.detach().flatten(1)
-        return z.amax(dim=1) + CLEARANCE, z.amin(dim=1) - CLEARANCE
+        """Heights [L] just in front of and just behind each whole surface. Kept as long as the heights are the same."""
+        now = stamp(self.z)
+        if self._ends is None or self._ends[0] != now:
+            z = self.z.detach().flatten(1)
+            object.__setattr__(self, "_ends", (now, (z.amax(dim=1) + CLEARANCE, z.amin(dim=1) - CLEARANCE)))
+        assert self._ends is not None
+        return self._ends[1]
 
-    @cached_property
+    @property
     def nested(self) -> bool:
-        """Whether no surface lies in front of a nearer one: hits along a ray then come in order."""
+        """Whether no surface lies in front of a nearer one: hits along a ray then come in order. Reads all heights."""
         return bool((self.z[:-1] >= self.z[1:]).all())
 
     def _compiled(self, rays: Rays) -> bool:
@@ -173,8 +182,8 @@ def single_valued(surfaces: Surfaces, *, half_width: float, like: Tensor) -> Sur
     if fields.folded <= FOLDED:
         return fields
     warnings.warn(
-        f"the surfaces of this model fold over (seen from the front, {fields.folded:.1%} of all places lie behind each other): "
-        "every view asks the predictor, which is slower",
+        f"the surfaces of this model fold over ({fields.folded:.1%} of their places hide others of the same surface from "
+        "the front): every view asks the predictor, which is slower",
         GramhdWarning,
         stacklevel=2,
     )
