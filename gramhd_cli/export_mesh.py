@@ -95,7 +95,7 @@ def export_mesh(
         resolution=resolution,
         decimate=decimate,
     )
-    asked = None if seed is None else options.parse_seeds(seed)
+    asked = None if seed is None else options.parse_seeds(seed, option="--seed")
     if asked is not None and len(asked) > 1:
         raise BadArgument(
             f"--seed {seed} names {len(asked)} identities",

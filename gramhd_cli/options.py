@@ -52,24 +52,25 @@ Settings = Annotated[
 ]
 
 
-def parse_seeds(text: str) -> list[int]:
-    """`0,1,4-6` -> [0, 1, 4, 5, 6]: in the order given, ranges with both ends."""
+def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
+    """`0,1,4-6` -> [0, 1, 4, 5, 6]: in the order given, ranges with both ends. option: whose text it is."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part, flags=re.ASCII)
         if match is None:
-            raise _bad_seeds(text, f"{part.strip() or 'an empty place'} is neither a number nor a range")
+            raise _bad_seeds(text, option, f"{part.strip() or 'an empty place'} is neither a number nor a range")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise _bad_seeds(text, f"the range {part.strip()} runs backwards")
+            raise _bad_seeds(text, option, f"the range {part.strip()} runs backwards")
         if len(seeds) + last - first >= MOST_SEEDS:
-            raise _bad_seeds(text, f"these are more than {MOST_SEEDS:,} seeds")
+            raise _bad_seeds(text, option, f"these are more than {MOST_SEEDS:,} seeds")
         seeds.extend(range(first, last + 1))
     return seeds
 
 
-def _bad_seeds(text: str, rule: str) -> BadArgument:
-    return BadArgument(f"--seeds {text}", expected=rule, remedy="write for example --seeds 0,1,4-6")
+def _bad_seeds(text: str, option: str, rule: str) -> BadArgument:
+    example = "0,1,4-6" if option == "--seeds" else "7"
+    return BadArgument(f"{option} {text}", expected=rule, remedy=f"write for example {option} {example}")
 
 
 def known_precision(precision: str) -> str:

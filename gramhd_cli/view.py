@@ -56,6 +56,7 @@ def view(
         gramhd view runs/hr --seeds 7 --out head.html --no-open
         gramhd view a.scene.safetensors b.scene.safetensors
     """
+    import contextlib
     import tempfile
 
     from gramhd_core.outputs import viewer
@@ -67,8 +68,16 @@ def view(
     viewer.check_request(out or Path("heads.html"), size=size, identities=len(names))
     cast = viewer.cast_of(names, asked, trunc, device=options.resolve_device(device))
     path = out or Path(tempfile.mkdtemp(prefix="gramhd-")) / "heads.html"
-    with console.progress() as progress:
-        done = viewer.write_viewer(cast.scenes, cast.names, path, cameras=cast.cameras, size=size, progress=progress)
+    try:
+        with console.progress() as progress:
+            done = viewer.write_viewer(
+                cast.scenes, cast.names, path, cameras=cast.cameras, size=size, progress=progress
+            )
+    except BaseException:
+        if out is None:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
+        raise
     opened = open_page and _opened(done.path)
     console.result(
         {"path": done.path, "names": cast.names, "bytes": done.size, "opened": opened} if json else done.path, json=json

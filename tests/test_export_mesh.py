@@ -48,17 +48,34 @@ def test_a_saved_scene_becomes_a_surface(
     assert capsys.readouterr().out == f"{out}\n" and out.stat().st_size > 10_000
 
 
-def test_html_is_the_page_of_the_viewer(saved: Path, tmp_path: Path) -> None:
+def test_html_is_the_page_of_the_viewer(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "head.html"
-    assert app.run(["export-mesh", "--ckpt", str(saved), "--out", str(out)]) == 0
+    assert app.run(["export-mesh", "--ckpt", str(saved), "--out", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
     assert "<canvas" in out.read_text("utf-8")
+    assert 0 < len(document["levels"]) < 24 and "triangles" not in document
+
+
+def test_a_saved_scene_is_not_given_a_seed_that_its_file_does_not_say(
+    saved: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = ["sample", "--ckpt", str(model), "--seeds", "5", "--size", "16", "--save-scene", "--out", str(tmp_path)]
+    assert app.run(sample) == 0
+    for scene, extras in ((saved, None), (tmp_path / "seed0005.scene.safetensors", {"seed": 5, "truncation": 0.7})):
+        out = tmp_path / "head.glb"
+        assert app.run(["export-mesh", "--ckpt", str(scene), "--out", str(out)]) == 0
+        data = out.read_bytes()
+        tree = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+        assert tree["asset"].get("extras") == extras
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--out", "head.stl"], "its suffix says what it is"),
-        (["--out", "head.glb", "--seed", ""], "neither a number nor a range"),
+        (["--out", "head.glb", "--seed", ""], "write for example --seed 7"),
+        (["--out", "head.html", "--texture-size", "4096"], "use a --texture-size in that range"),
+        (["--out", "head", "--format", "html"], "its name ends in .html"),
         (["--out", "head.glb", "--seed", "0-3"], "show several with gramhd view"),
         (["--out", "head.glb", "--trunc", "1.5"], "between 0 (the average head) and 1"),
         (["--out", "head.ply", "--resolution", "9000"], "between 32 and 512"),

@@ -19,7 +19,7 @@ from torch import Tensor
 from gramhd_core.errors import BadArgument
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.geometry.rays import Rays, camera_rays
-from gramhd_core.outputs.triangles import decimated, vertex_normals, zero_surface
+from gramhd_core.outputs.triangles import decimated, decimation, vertex_normals, zero_surface
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.scenes.manifolds import FADE, RadianceManifolds
 from gramhd_core.scenes.scene import Scene
@@ -75,6 +75,8 @@ def fuse(
     `RadianceManifolds`, else what `render` calls distance. Raises BadArgument where no pixel is solid.
     """
     progress = progress or Silent()
+    if decimate is not None:
+        decimation()
     half = scene.half_width if isinstance(scene, RadianceManifolds) else HALF_WIDTH
     grid = _Grid.around(half, resolution)
     fov = max(cameras.fov_degrees, 2 * math.degrees(math.atan(half / cameras.radius)))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from gramhd_core import files
+from gramhd_core.errors import BadArgument
 from gramhd_core.outputs.sample_request import SampledFile, SampleRequest
 
 NAME = "index.html"
@@ -54,6 +55,14 @@ class Card(NamedTuple):
 
     main: SampledFile
     others: list[SampledFile]
+
+
+def check_place(out: Path) -> None:
+    """BadArgument where the page cannot be written, for a folder has its name."""
+    if (out / NAME).is_dir():
+        raise BadArgument(
+            f"{out / NAME} is a folder", expected="the page is a file of that name", remedy="choose another --out"
+        )
 
 
 def write_gallery(request: SampleRequest, written: Sequence[SampledFile], out: Path, *, size: int) -> Path:

@@ -8,12 +8,14 @@ file, then composite as the renderer does (seen from the front, where the surfac
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
 from gramhd_core import files
+from gramhd_core.checkpoints.saved_scene import SavedScene
 from gramhd_core.errors import BadArgument, MissingDependency
 from gramhd_core.generators.generator import Generator
 from gramhd_core.geometry.camera import CameraPrior
@@ -43,6 +45,8 @@ def export_mesh(
     """Make the head of a seed and write it as `request` says."""
     scene = generator.scene(latent_of_seed(generator, seed, truncation=truncation)[0])
     extras = {"seed": seed, "truncation": truncation}
+    if isinstance(generator, SavedScene):  # whose file may not say
+        extras = {name: value for name, value in extras.items() if name in generator.config.provenance}
     return write_mesh(scene, request, cameras=generator.cameras, extras=extras, progress=progress)
 
 
@@ -100,6 +104,8 @@ def _layer(mesh: TexturedMesh, order: int) -> Part:
 def _write_surface(
     scene: Scene, request: MeshRequest, cameras: CameraPrior, extras: dict[str, Any], progress: Progress
 ) -> MeshFile:
+    if request.format != "glb":
+        _trimesh(request.format or "ply")  # before minutes of rendering, not after
     surface = fuse(
         scene,
         cameras,
@@ -117,8 +123,8 @@ def _write_surface(
     return _written(request, [part], depth=depth, watertight=is_watertight(surface.faces))
 
 
-def write_with_trimesh(path: Path, surface: FusedSurface, *, kind: str) -> None:
-    """A surface with 8-bit sRGB vertex colours as PLY (binary) or OBJ (colours after the coordinates)."""
+def _trimesh(kind: str) -> ModuleType:
+    """The library, or MissingDependency."""
     try:
         import trimesh
     except ImportError as error:
@@ -127,6 +133,12 @@ def write_with_trimesh(path: Path, surface: FusedSurface, *, kind: str) -> None:
             expected="that needs the library trimesh",
             remedy="install it with pip install trimesh, or write a .glb",
         ) from error
+    return trimesh
+
+
+def write_with_trimesh(path: Path, surface: FusedSurface, *, kind: str) -> None:
+    """A surface with 8-bit sRGB vertex colours as PLY (binary) or OBJ (colours after the coordinates)."""
+    trimesh = _trimesh(kind)
     colours = (surface.colours * 255).round().clip(0, 255).astype(np.uint8)
     mesh = trimesh.Trimesh(surface.vertices, surface.faces, vertex_colors=colours, process=False)
     text: Any = mesh.export(file_type=kind)
@@ -142,7 +154,8 @@ def _write_page(
     name = f"Seed {extras['seed']}" if "seed" in extras else request.out.stem
     size = request.texture_size or PAGE_TEXTURES
     write_viewer([scene], [name], request.out, cameras=cameras, size=size, progress=progress)
-    return _written(request, [], levels=tuple(range(scene.maps.shape[1])))
+    visible = (scene.maps[0, :, 3].amax(dim=(1, 2)) > 0.5 / 255).tolist()
+    return _written(request, [], levels=tuple(level for level, seen in enumerate(visible) if seen))
 
 
 def _written(request: MeshRequest, parts: list[Part], **more: Any) -> MeshFile:

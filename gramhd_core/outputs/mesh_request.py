@@ -13,6 +13,7 @@ FORMATS = ("glb", "ply", "obj", "html")
 KINDS = {"glb": ("layers", "surface"), "html": ("layers",), "ply": ("surface",), "obj": ("surface",)}  # default first
 SUFFIXES = {".glb": "glb", ".ply": "ply", ".obj": "obj", ".html": "html", ".htm": "html"}
 TEXTURES = range(16, 8185)  # cells along a map: with its gutter it fits into a texture of 8192
+PAGE_TEXTURES = range(16, 2049)  # of the page: what every browser draws
 RESOLUTIONS = range(32, 513)
 VIEWS = range(1, 257)
 FEWEST_TRIANGLES = 100
@@ -63,9 +64,14 @@ class MeshRequest:
                 expected=f"{form} holds {'a surface' if kind == 'layers' else 'layers'} only",
                 remedy="use glb, which takes both",
             )
+        if form == "html" and suffix not in SUFFIXES:
+            raise BadArgument(
+                f"the page was to be {self.out}", expected="its name ends in .html", remedy="add that to --out"
+            )
         object.__setattr__(self, "format", form)
         object.__setattr__(self, "kind", kind)
-        _within("texture size", self.texture_size, TEXTURES, "--texture-size")
+        textures = PAGE_TEXTURES if form == "html" else TEXTURES
+        _within("texture size", self.texture_size, textures, "--texture-size")
         _within("resolution", self.resolution, RESOLUTIONS, "--resolution")
         _within("number of views", self.views, VIEWS, "--views")
         if self.decimate is not None and self.decimate < FEWEST_TRIANGLES:
@@ -95,7 +101,8 @@ class MeshRequest:
 
 @dataclass(frozen=True)
 class MeshFile:
-    """What was written. levels: surfaces with something to see (layers); parts: meshes; watertight: of a surface."""
+    """What was written. levels: surfaces with something to see (layers); parts: meshes (none that count in a page);
+    watertight: of a surface."""
 
     path: Path
     format: str
@@ -111,7 +118,9 @@ class MeshFile:
 
     def document(self) -> dict[str, Any]:
         """The JSON document of `gramhd export-mesh --json`."""
-        return {key: value for key, value in vars(self).items() if value not in (None, ())} | {"path": str(self.path)}
+        uncounted = ("parts", "vertices", "triangles") if self.format == "html" else ()
+        told = {key: value for key, value in vars(self).items() if value not in (None, ()) and key not in uncounted}
+        return told | {"path": str(self.path)}
 
 
 def _known(what: str, name: str, names: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ from gramhd_core.generators.generator import Generator, Latent
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.outputs import depth_images, images, trajectories
 from gramhd_core.outputs.epi import epi_picture, line_row
-from gramhd_core.outputs.gallery import write_gallery
+from gramhd_core.outputs.gallery import check_place, write_gallery
 from gramhd_core.outputs.sample_request import MOVIES, Sampled, SampledFile, SampleRequest
 from gramhd_core.outputs.shots import Shots, device_of, joined, latent_of_seed, render_shots
 from gramhd_core.outputs.video import mp4, require_av
@@ -67,6 +67,8 @@ def sample(
     work = {"grid": _grid, "epi": _epi, "video": _video, "interpolation": _interpolation}.get(request.view, _stills)
     if request.view in MOVIES:
         require_av()  # before minutes of rendering, not after
+    if request.html:
+        check_place(studio.out)
     try:
         studio.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

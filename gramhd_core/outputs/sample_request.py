@@ -86,6 +86,10 @@ class SampleRequest:
             "it must lie between 0 (top) and 1 (bottom)",
             "use a line in that range, 0.48 is at the eyes",
         )
+        self._check_view()
+
+    def _check_view(self) -> None:
+        """What not every view can have."""
         _check(
             self.view != "interpolation" or len(self.seeds) > 1,
             "one seed was given",

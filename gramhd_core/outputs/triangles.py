@@ -5,6 +5,7 @@ V vertices, F triangles; triangles are anticlockwise seen from outside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,8 +48,8 @@ def _largest_part(vertices: np.ndarray, faces: np.ndarray) -> Triangles:
     return Triangles(vertices[used], faces.reshape(-1, 3))
 
 
-def decimated(mesh: Triangles, count: int) -> Triangles:
-    """At most about `count` triangles, by quadric edge collapse."""
+def decimation() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """`simplify` of fast-simplification, or MissingDependency: to be asked for before what takes minutes."""
     try:
         from fast_simplification import simplify  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -57,7 +58,12 @@ def decimated(mesh: Triangles, count: int) -> Triangles:
             expected="that needs the library fast-simplification",
             remedy="install it with pip install 'gramhd[mesh]', or drop --decimate",
         ) from error
-    vertices, faces = simplify(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=count)
+    return simplify
+
+
+def decimated(mesh: Triangles, count: int) -> Triangles:
+    """At most about `count` triangles, by quadric edge collapse."""
+    vertices, faces = decimation()(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=count)
     return Triangles(vertices.astype(np.float64), faces.astype(np.int64))
 
 

@@ -19,7 +19,7 @@ import torch
 
 from gramhd_core import __version__, files
 from gramhd_core.checkpoints.checkpoint import load_generator, name_of
-from gramhd_core.checkpoints.saved_scene import TRUNCATION, identities
+from gramhd_core.checkpoints.saved_scene import TRUNCATION, SavedScene, identities
 from gramhd_core.errors import BadArgument
 from gramhd_core.geometry.camera import CameraPrior
 from gramhd_core.outputs.depth_images import depth_preview, depth_range
@@ -111,12 +111,13 @@ def cast_of(
             expected="the heads of one page are seen by the same",
             remedy="make a page for each",
         )
-    several = len(models) > 1
-    names = [
-        (f"{name_of(model)}, " if several else "") + f"{'seed' if several else 'Seed'} {seed}"
-        for model, head in zip(models, heads, strict=True)
-        for seed in head.seeds
-    ]
+    names: list[str] = []
+    for model, generator, head in zip(models, generators, heads, strict=True):
+        name = name_of(model).removesuffix(".safetensors").removesuffix(".scene")
+        if isinstance(generator, SavedScene):  # one head, and its file may not know the seed
+            names.append(name)
+        else:
+            names += [f"{name}, seed {seed}" if len(models) > 1 else f"Seed {seed}" for seed in head.seeds]
 
     def scenes() -> Iterator[Scene]:
         for generator, head in zip(generators, heads, strict=True):

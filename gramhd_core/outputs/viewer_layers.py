@@ -5,7 +5,7 @@ L surfaces (nearest first) as height fields on G x G points, maps of M x M cells
 ascending, also in the pictures. Binary data is base64: heights are little-endian uint16 between the two numbers of
 `range`, masks of cells are packed bits (the first cell is the highest bit), pictures are WebP. Colours and opacities of
 a surface are two pictures, for browsers lose colours where a single one is transparent; the colours are lossy, the
-opacities exact.
+opacities exact, and so is the background, on whose slow gradients every step would show.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def identity_document(scene: RadianceManifolds, *, size: int) -> dict[str, Any]:
         "heightRange": [lowest, surfaces.slab],
         "fade": 0 if cut else FADE,
         "mapSide": side,
-        "background": webp(levels(reduced(background, size)).transpose(1, 2, 0), quality=COLOUR_QUALITY),
+        "background": webp(levels(reduced(background, size)).transpose(1, 2, 0), quality=None),
         "surfaces": layers,
     }
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from gramhd_core.errors import BadArgument
 from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.outputs.gallery import angles, cards
 from gramhd_core.outputs.sample import sample
@@ -50,6 +51,15 @@ def test_every_file_is_on_the_page_and_no_other(request_: SampleRequest, small_g
 def test_without_html_there_is_no_page(small_gram_hd: GramHd, tmp_path: Path) -> None:
     done = sample(small_gram_hd, SampleRequest((0,), size=16), tmp_path)
     assert not (tmp_path / "index.html").exists() and done.files[-1].kind == "image"
+
+
+def test_a_folder_in_place_of_the_page_is_refused_before_anything_is_made(
+    small_gram_hd: GramHd, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(BadArgument, match="is a folder"):
+        sample(small_gram_hd, SampleRequest((0,), html=True, size=16), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
 
 def made(kind: str, *seeds: int, pitch: tuple[float, ...] = (0.0,), yaw: tuple[float, ...] = (0.0,)) -> SampledFile:

@@ -122,10 +122,16 @@ def test_a_surface_is_coloured_closed_and_turned_outwards_in_every_format(
         assert loaded.is_watertight and loaded.volume > 0
         nose = loaded.vertices[loaded.vertices[:, 2].argmax()]
         assert abs(nose[0]) < 0.01 and 0.06 < nose[2] < 0.09  # metres, the face looks along +z
-        if suffix != "glb":
-            assert loaded.visual.vertex_colors[:, :3].std(axis=0).min() > 10
-    accessors = document(tmp_path / "head.glb")["accessors"]
-    assert any(a.get("normalized") and a["componentType"] == 5123 for a in accessors)  # linear colours need 16 bits
+        if suffix == "ply":
+            colours = loaded.visual.vertex_colors[:, :3] / 255
+            assert colours.std(axis=0).min() > 0.05
+        elif suffix == "obj":
+            assert np.abs(loaded.visual.vertex_colors[:, :3] / 255 - colours).max() < 0.01
+        else:
+            part = trimesh.load(done.path).geometry["head"]
+            linear = part.visual.vertex_attributes["color"][:, :3] / 65535
+            srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+            assert np.abs(srgb - colours).max() < 0.01
 
 
 def test_a_small_file_shows_a_whole_head(tmp_path: Path) -> None:
@@ -179,6 +185,8 @@ def test_an_empty_head_has_no_mesh(scene: RadianceManifolds, tmp_path: Path) -> 
         ("head.glb", {"decimate": 1000}, "add --kind surface"),
         ("head.ply", {"texture_size": 512}, "it does nothing there"),
         ("head.html", {"background": False}, "it does nothing there"),
+        ("head.html", {"texture_size": 2049}, "between 16 and 2048"),
+        ("head", {"format": "html"}, r"its name ends in \.html"),
     ],
 )
 def test_impossible_wishes_are_refused_in_one_sentence(out: str, options: dict, sentence: str) -> None:
@@ -198,11 +206,25 @@ def test_missing_libraries_are_named_with_the_line_that_brings_them(
 ) -> None:
     monkeypatch.setitem(sys.modules, "fast_simplification", None)
     monkeypatch.setitem(sys.modules, "trimesh", None)
+    scene = head_manifolds(HeadIdentity.from_seed(0), levels=3, size=8)
+    monkeypatch.setattr(RadianceManifolds, "render", lambda *_: pytest.fail("minutes of rendering for nothing"))
+    for request, library in (
+        (MeshRequest(tmp_path / "a.glb", kind="surface", decimate=500), "fast-simplification"),
+        (MeshRequest(tmp_path / "a.obj"), "trimesh"),
+    ):
+        with pytest.raises(MissingDependency, match=library):
+            write_mesh(scene, request)
     with pytest.raises(MissingDependency, match=r"gramhd\[mesh\]"):
         decimated(Triangles(np.zeros((3, 3)), np.array([[0, 1, 2]])), 100)
     surface = FusedSurface(np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros((3, 3)), np.ones(3, bool))
     with pytest.raises(MissingDependency, match="trimesh"):
         write_with_trimesh(tmp_path / "a.ply", surface, kind="ply")
+
+
+def test_pages_are_refused_where_the_page_itself_would_refuse() -> None:
+    from gramhd_core.outputs.viewer import SIZES
+
+    assert mesh_request.PAGE_TEXTURES == SIZES
 
 
 def test_the_command_line_knows_the_same_names() -> None:

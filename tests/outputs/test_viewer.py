@@ -75,6 +75,12 @@ def test_opacities_are_exact_and_colours_close(written: Callable[..., View]) -> 
     assert np.abs(decoded(surface["colour"]).astype(int) - colour)[seen].mean() < 3
 
 
+def test_the_background_is_exact(written: Callable[..., View]) -> None:
+    scene = domes()
+    found = decoded(identity(written([scene]).path)["background"])
+    assert np.array_equal(found, viewer_layers.levels(scene.background[0]).transpose(1, 2, 0))
+
+
 def test_a_surface_without_opacity_has_no_picture(written: Callable[..., View]) -> None:
     scene = domes()
     scene.maps[:, 1, 3] = 0.001
