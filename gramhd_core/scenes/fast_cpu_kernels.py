@@ -20,6 +20,7 @@ OPAQUE = np.float32(1e-6)  # transmittance below which later layers change no co
 UNSEEN = np.float32(3e-5)  # sum of alphas that may be left out: a distance changes by less than 1e-5
 SETTLED = np.float32(3e-5)  # a Newton step shorter than this, world units, is the last
 NEAR = np.float32(0.004)  # world units: corners of a tile this far behind the slab have pixels in front of its end
+WIDEST = np.float32(0.015)  # world units: of larger tiles the corners do not tell what is between them
 LEAST_WEIGHT = np.float32(1e-6)
 STEEP = np.float32(-0.05)  # rays closer to a surface than this rate are followed with care
 
@@ -31,15 +32,13 @@ STEPS = surfaces.STEPS
 
 
 @compiled
-def _gap(
-    z: np.ndarray, half: np.float32, scale: np.float32, ray: Ray, t: np.float32
-) -> tuple[np.float32, np.float32]:
+def _gap(z: np.ndarray, half: np.float32, scale: np.float32, ray: Ray, t: np.float32) -> tuple[np.float32, np.float32]:
     """How far the ray (origin and direction) is above heights z [G, G] at t, and the derivative of that."""
     ox, oy, oz, dx, dy, dz = ray
     size = z.shape[0]
     last = np.float32(size - 1)
-    u = min(max((ox + t * dx + half) * scale, ZERO), last)
-    v = min(max((oy + t * dy + half) * scale, ZERO), last)
+    u = min(max(ZERO, (ox + t * dx + half) * scale), last)
+    v = min(max(ZERO, (oy + t * dy + half) * scale), last)
     i, j = min(int(v), size - 2), min(int(u), size - 2)
     fv, fu = v - np.float32(i), u - np.float32(j)
     a, b, c, d = z[i, j], z[i, j + 1], z[i + 1, j], z[i + 1, j + 1]
@@ -178,7 +177,7 @@ def _bilinear(
     """Codes at texel coordinates u, v (the first centre is 0), held beyond the border."""
     size = texels.shape[0]
     last = np.float32(size - 1)
-    u, v = min(max(u, ZERO), last), min(max(v, ZERO), last)
+    u, v = min(max(ZERO, u), last), min(max(ZERO, v), last)
     j, i = min(int(u), size - 2), min(int(v), size - 2)
     fu, fv = u - np.float32(j), v - np.float32(i)
     b, d = fu * (ONE - fv), fu * fv
@@ -202,9 +201,9 @@ def _inside(u: np.float32, size: np.float32) -> np.float32:
 def _brightest(largest: np.ndarray, u0: float, u1: float, v0: float, v1: float, size: int) -> int:
     """Greatest alpha among the blocks under texels u0..u1, v0..v1 (held at the border)."""
     found = 0
-    last = size - 1
-    for a in range(min(max(int(v0), 0), last) // BLOCK, min(max(int(v1) + 1, 0), last) // BLOCK + 1):
-        for b in range(min(max(int(u0), 0), last) // BLOCK, min(max(int(u1) + 1, 0), last) // BLOCK + 1):
+    last = np.float32(size - 1)
+    for a in range(int(min(max(ZERO, v0), last)) // BLOCK, int(min(max(ZERO, v1 + ONE), last)) // BLOCK + 1):
+        for b in range(int(min(max(ZERO, u0), last)) // BLOCK, int(min(max(ZERO, u1 + ONE), last)) // BLOCK + 1):
             found = max(found, int(largest[a, b]))
     return found
 
@@ -263,7 +262,8 @@ def draw(  # noqa: PLR0913, PLR0915 - one loop nest on purpose: nothing of a til
     pose [3, 4]; xs [W + TILE], ys [H + TILE] image coordinates; out [5, H, W]: r, g, b in [-1, 1], alpha, distance.
 
     Rays through the corners of tiles meet the surfaces by search. From there the hits of a tile's pixels are
-    interpolated and corrected by a Newton step or two.
+    interpolated and corrected by a Newton step or two. In pictures of few pixels, whose tiles are wide, every pixel is
+    searched for itself.
     """
     half, width, slab, plane, fade = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     low, step, focal, mean = numbers[5], numbers[6], numbers[7], numbers[8] > 0
@@ -275,12 +275,14 @@ def draw(  # noqa: PLR0913, PLR0915 - one loop nest on purpose: nothing of a til
     unit, shift, last = ONE / np.float32(65535), low / step, np.float32(size)
     part = ONE / np.float32(TILE)
     ox, oy, oz = pose[0, 3], pose[1, 3], pose[2, 3]
+    across = max(abs(xs[TILE] - xs[0]), abs(ys[TILE] - ys[0])) / focal
+    wide = not across * np.float32(math.sqrt(ox * ox + oy * oy + oz * oz)) <= WIDEST
     pixels = TILE * TILE
     dx, dy, dz = np.empty(pixels, np.float32), np.empty(pixels, np.float32), np.empty(pixels, np.float32)
     left, rgb = np.empty(pixels, np.float32), np.empty((pixels, 3), np.float32)
     depth, weight = np.empty(pixels, np.float32), np.empty(pixels, np.float32)
     corners = np.zeros((BAND + 1, -(-columns // TILE) + 1, levels), np.float32)  # distances; 0: not searched for yet
-    at, cx, cy, cz = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    at, cx, cy, cz = np.zeros(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
     for tile_row in range(first, min(first + BAND, -(-rows // TILE))):
         top = tile_row * TILE
         for start in range(0, columns, TILE):
@@ -297,7 +299,7 @@ def draw(  # noqa: PLR0913, PLR0915 - one loop nest on purpose: nothing of a til
                 u0 = v0 = np.float32(1e9)
                 u1 = v1 = np.float32(-1e9)
                 reached = False
-                for c in range(4):
+                for c in range(0 if wide else 4):
                     a, b = tile_row - first + c // 2, start // TILE + c % 2
                     t = corners[a, b, level]
                     if t == ZERO:
@@ -309,13 +311,14 @@ def draw(  # noqa: PLR0913, PLR0915 - one loop nest on purpose: nothing of a til
                     u, v = (ox + t * cx[c]) * texel + centre, (oy + t * cy[c]) * texel + centre
                     u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
                     reached = reached or oz + t * cz[c] > -slab - NEAR
-                border = TWO + np.float32(0.1) * max(u1 - u0, v1 - v0)
-                if not reached or u1 < -border or v1 < -border or u0 > last + border or v0 > last + border:
-                    continue
-                most = _brightest(largest[level], u0 - border, u1 + border, v0 - border, v1 + border, size) * unit
-                if most <= spare:
-                    spare -= most
-                    continue
+                if not wide:
+                    border = TWO + np.float32(0.1) * max(u1 - u0, v1 - v0)
+                    if not reached or u1 < -border or v1 < -border or u0 > last + border or v0 > last + border:
+                        continue
+                    most = _brightest(largest[level], u0 - border, u1 + border, v0 - border, v1 + border, size) * unit
+                    if most <= spare:
+                        spare -= most
+                        continue
                 for i in range(TILE):
                     t0, t1 = at[0] + i * part * (at[2] - at[0]), at[1] + i * part * (at[3] - at[1])
                     for j in range(TILE):
@@ -324,16 +327,17 @@ def draw(  # noqa: PLR0913, PLR0915 - one loop nest on purpose: nothing of a til
                             continue
                         ray = (ox, oy, oz, dx[p], dy[p], dz[p])
                         t = t0 + j * part * (t1 - t0)
-                        gap, rate = _gap(table, half, scale, ray, t)
-                        move = gap / rate
-                        t -= move
-                        if not abs(move) < SETTLED or rate > STEEP:
+                        sure = False
+                        for _ in range(0 if wide else 2):
                             gap, rate = _gap(table, half, scale, ray, t)
                             move = gap / rate
                             t -= move
-                            if not abs(move) < SETTLED or rate > STEEP:
-                                above, below = (front[level] - oz) / dz[p], (back[level] - oz) / dz[p]
-                                t = _root(table, half, scale, ray, above, below, above)
+                            sure = abs(move) < SETTLED and rate <= STEEP
+                            if sure:
+                                break
+                        if not sure:
+                            above, below = (front[level] - oz) / dz[p], (back[level] - oz) / dz[p]
+                            t = _root(table, half, scale, ray, above, below, above)
                         z = oz + t * dz[p]
                         x, y = ox + t * dx[p], oy + t * dy[p]
                         reach = max(abs(x), abs(y))

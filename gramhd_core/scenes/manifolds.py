@@ -8,15 +8,15 @@ Colours inside a scene are in about [0, 1]; a Rendering is in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gramhd_core.geometry.camera import Camera
@@ -25,13 +25,14 @@ from gramhd_core.geometry.level_sets import Hits, plane_distance
 from gramhd_core.geometry.rays import PixelSampling, Rays, camera_rays
 from gramhd_core.networks.predictors import MlpPredictor
 from gramhd_core.scenes.scene import Rendering
-from gramhd_core.scenes.surfaces import HeightFields, Surfaces, tabulate
+from gramhd_core.scenes.surfaces import HeightFields, Surfaces, stamp, tabulate
 
 FADE = 0.1  # width of the soft map border, fraction of half_width
 CHUNK_RAYS = 1 << 16  # rays looked up at once when no gradient is recorded
 CHUNK_POINTS = 1 << 15  # points a field is asked for at once, likewise
 SEGMENT = 4  # layers whose look-ups a backward pass holds at once
 REMEMBERED = 1 << 20  # rays x layers up to which everything is held instead: small pictures are quicker so
+LARGEST = 16.0  # colour that 16-bit steps keep to 1e-3
 FAR_DELTA = 1e10  # published thickness of whatever comes last along a ray
 
 
@@ -183,6 +184,17 @@ class RadianceManifolds:
     half_width: float = 0.12
     background_z: float = -0.12
     convention: RenderConvention = RenderConvention()
+    _kept: tuple[tuple, Callable[[Camera], Rendering] | None] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        n, levels, channels, *sides = self.maps.shape
+        assert channels == 4 and sides[0] == sides[1] and self.background.shape[:2] == (n, 3), (
+            self.maps.shape,
+            self.background.shape,
+        )
+        assert not isinstance(self.surfaces, HeightFields) or len(self.surfaces.z) == levels, self.maps.shape
 
     def layers(self) -> Tensor:
         """[N, L, 4, M, M] maps, nearest first."""
@@ -214,30 +226,38 @@ class RadianceManifolds:
         """K cameras of one identity, or N cameras of N identities.
 
         twin "auto": without gradients the compiled twin of this processor (scenes/fast_cpu.py, scenes/fast_gpu.py)
-        where there is one; "readable": plain torch, always.
+        where there is one; "readable": plain torch, always. The compiled twin keeps a copy of the scene, made again
+        when its tensors have changed in place (which those made in inference mode do not tell).
         """
         n = len(self.maps)
         assert n in (1, len(camera)), f"{n} identities cannot be seen by {len(camera)} cameras"
         if twin == "auto" and not torch.is_grad_enabled():
             fast = self._fast()
-            if fast is not None:
+            if fast is not None and _faces(camera):
                 return fast(camera)
         return self._render(camera, n, compiled=twin == "auto")
 
     def _fast(self) -> Callable[[Camera], Rendering] | None:
         """The compiled twin, prepared for this scene as its tensors are now; None where there is none."""
-        state = tuple(-1 if t.is_inference() else t._version for t in (self.maps, self.background))
-        if self._prepared.get("state") != state:
-            self._prepared.update(state=state, fast=self._prepare())
-        return self._prepared["fast"]
+        surfaces, geometry = self.surfaces, ()
+        if isinstance(surfaces, HeightFields):
+            geometry = (surfaces.z,)
+        elif isinstance(surfaces, nn.Module):
+            geometry = tuple(surfaces.parameters())
+        now = stamp(self.maps, self.background, *geometry)
+        kept = self._kept
+        if kept is None or kept[0] != now:
+            kept = (now, self._prepare())
+            object.__setattr__(self, "_kept", kept)
+        return kept[1]
 
-    @cached_property
-    def _prepared(self) -> dict[str, Any]:
-        return {}
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave the prepared twin behind."""
+        return {**vars(self), "_kept": None}
 
     def _prepare(self) -> Callable[[Camera], Rendering] | None:
         tensors = (self.maps, self.background)
-        if self.convention.hits != "full" or any(t.dtype != torch.float32 for t in tensors):
+        if self.convention.hits != "full" or any(t.dtype != torch.float32 for t in tensors) or not self._ordinary():
             return None
         scene = self if isinstance(self.surfaces, MlpPredictor) else self.baked()  # one is kept because it folds
         if all(t.is_cuda for t in tensors):
@@ -247,6 +267,13 @@ class RadianceManifolds:
         else:
             return None
         return partial(fast.render_prepared, fast.prepare(scene)) if fast.supports(scene) else None
+
+    def _ordinary(self) -> bool:
+        """Whether all numbers are what compiled twins can pack: finite, colours not huge, alpha in [0, 1]."""
+        limits = [(self.background, -LARGEST, LARGEST)]
+        for level in (level for item in self.maps for level in item):
+            limits += [(level[:3], -LARGEST, LARGEST), (level[3], 0, 1)]
+        return all(bool(((end := torch.aminmax(part)).min >= low) & (end.max <= high)) for part, low, high in limits)
 
     def _render(self, camera: Camera, n: int, *, compiled: bool) -> Rendering:
         pictures = [self._picture(part, compiled=compiled) for part in self._views(camera, n)]
@@ -371,6 +398,14 @@ def _sample(maps: Tensor, xy: Tensor, *, padding: str) -> Tensor:
     """Bilinear look-up: maps [N, C, M, M] (y ascending) at xy [N, R, 2] in [-1, 1] -> [N, R, C]."""
     found = F.grid_sample(maps.to(xy.dtype), xy[:, :, None], mode="bilinear", padding_mode=padding, align_corners=False)
     return found[..., 0].mT
+
+
+def _faces(camera: Camera) -> bool:
+    """Whether every ray goes down z, as all do that see a head from in front. Cameras on a GPU are not asked."""
+    pose, focal = camera.world_from_camera, 1 / torch.tan(torch.deg2rad(camera.fov_degrees) / 2)
+    if pose.device.type != "cpu":
+        return True
+    return bool((pose[:, 2, :2].abs().sum(dim=1) < pose[:, 2, 2] * focal).all())
 
 
 def _flat(view: View, n: int) -> View:

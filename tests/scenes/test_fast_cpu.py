@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 
 from gramhd_core.data.head_identity import HeadIdentity
 from gramhd_core.geometry.camera import Camera
-from gramhd_core.geometry.rays import camera_rays
+from gramhd_core.geometry.rays import Rays, camera_rays
 from gramhd_core.scenes import fast_cpu
 from gramhd_core.scenes.head_manifolds import head_manifolds
 from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
@@ -122,6 +125,85 @@ def test_changed_maps_are_seen_at_once() -> None:
         assert scene.render(STEEP).alpha.max() == 0
 
 
+def test_changed_surfaces_are_seen_at_once() -> None:
+    scene = scene_of(bumpy(2), "opaque", RenderConvention(), identities=1)
+    assert isinstance(scene.surfaces, HeightFields)
+    with torch.no_grad():
+        before = scene.render(STEEP).distance
+        scene.surfaces.z.sub_(0.02)
+        assert before is not None and (scene.render(STEEP).distance - before).mean() > 0.01  # type: ignore[operator]
+    rgb, _, distance = differences(scene, STEEP)
+    assert rgb < 1e-3 and distance < 1e-5
+
+
+def test_copies_and_pickles_are_no_larger_for_having_been_rendered() -> None:
+    scene = scene_of(bumpy(2), "random", RenderConvention(), identities=1)
+    before = len(pickle.dumps(scene))
+    with torch.no_grad():
+        picture = scene.render(STEEP).rgb
+        assert len(pickle.dumps(scene)) < before + 2000
+        assert torch.equal(pickle.loads(pickle.dumps(scene)).render(STEEP).rgb, picture)
+        copied = copy.deepcopy(scene)
+        copied.maps[:, :, 3] = 0
+        assert copied.render(STEEP).alpha.max() == 0 and torch.equal(scene.render(STEEP).rgb, picture)
+
+
+@pytest.mark.parametrize("size", [3, 8, 16, 40])
+def test_few_pixels_see_what_lies_between_them(size: int) -> None:
+    """A dome that is behind the slab at the corners of the picture's only tiles."""
+    a = torch.linspace(-0.126, 0.126, 65)
+    y, x = torch.meshgrid(a, a, indexing="ij")
+    fields = HeightFields(
+        torch.stack([0.1 - 15 * (x * x + y * y), -15 * (x * x + y * y)]).clamp_min(-0.125), 0.126, 0.12
+    )
+    scene = scene_of(fields, "opaque", RenderConvention(), identities=1)
+    rgb, alpha, distance = differences(scene, Camera.orbit(0.1, 0.2, size=size))
+    assert rgb < 1e-3 and alpha < 1e-3 and distance < 1e-5
+
+
+@pytest.mark.parametrize(("radius", "yaw"), [(1.0, math.pi), (1.0, 1.5), (0.03, 0.1), (3.0, 0.2)])
+def test_cameras_anywhere_are_the_readable_ones(radius: float, yaw: float) -> None:
+    scene = scene_of(bumpy(3), "random", RenderConvention(), identities=1)
+    camera = Camera.orbit(0.1, yaw, radius=radius, fov_degrees=20, size=24)
+    rgb, alpha, _ = differences(scene, camera)
+    assert rgb < 1e-3 and alpha < 1e-3
+
+
+@pytest.mark.parametrize(("channel", "number"), [(0, math.nan), (3, math.nan), (1, 1000.0), (3, -1.0)])
+def test_numbers_that_cannot_be_packed_are_drawn_by_the_readable_path(channel: int, number: float) -> None:
+    scene = scene_of(bumpy(3), "random", RenderConvention(), identities=1)
+    scene.maps[0, 1, channel, 10:30, 10:30] = number
+    with torch.no_grad():
+        fast, readable = scene.render(STEEP).rgb, scene.render(STEEP, twin="readable").rgb
+    close = torch.isclose(fast, readable, atol=1e-3, rtol=1e-3, equal_nan=True)
+    assert close.float().mean() > 0.99  # of a texel that is not finite and weighs nothing, either may be left
+
+
+def test_a_pose_that_is_no_number_touches_no_memory() -> None:
+    prepared = fast_cpu.prepare(scene_of(bumpy(3), "random", RenderConvention(), identities=1))
+    for number in (math.nan, math.inf, 1e30):
+        lost = replace(STEEP, world_from_camera=STEEP.world_from_camera * number)
+        assert fast_cpu.render_prepared(prepared, lost).rgb.shape == (3, 3, 40, 40)
+    rays = torch.full((1, 5, 3), math.nan)
+    assert bumpy(3).fast_distance(Rays(rays, rays)).isnan().all()
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_maps_of_a_texel_or_two_are_drawn_alike(side: int) -> None:
+    maps, background = torch.rand(1, 3, 4, side, side), torch.rand(1, 3, side, side)
+    for edge in ("fade", "cut"):
+        scene = RadianceManifolds(bumpy(3), maps, background, 0.12, -0.12, RenderConvention(edge=edge))
+        rgb, alpha, distance = differences(scene, STEEP)
+        assert rgb < 1e-3 and alpha < 1e-3 and distance < 1e-5
+
+
+def test_tensors_that_do_not_belong_together_are_refused() -> None:
+    scene = scene_of(bumpy(3), "random", RenderConvention(), identities=1)
+    for maps in (scene.maps[:, :2], scene.maps[..., :20], scene.maps[:, :, :3]):
+        with pytest.raises(AssertionError):
+            replace(scene, maps=maps)
+
+
 def test_a_head_is_drawn_alike() -> None:
     scene = head_manifolds(HeadIdentity.from_seed(1), levels=8, size=128)
     with torch.no_grad():
@@ -140,6 +222,20 @@ def test_gradients_take_the_readable_path() -> None:
     scene.maps.requires_grad_()
     scene.render(STEEP).rgb.square().mean().backward()
     assert scene.maps.grad is not None and scene.maps.grad.abs().sum() > 0
+
+
+def test_heights_that_are_trained_are_met_without_gradients() -> None:
+    fields, rays = bumpy(3), camera_rays(STEEP)
+    plain = fields.hits(rays).distance
+    fields.z.requires_grad_()
+    with torch.no_grad():
+        assert torch.equal(fields.hits(rays).distance, plain)
+        fields.z.add_(0.03)
+        assert torch.allclose(
+            fields.distance(rays),
+            bumpy(3).distance(rays._replace(origins=rays.origins - torch.tensor([0, 0, 0.03]))),
+            atol=1e-6,
+        )
 
 
 def test_only_nested_height_fields_met_per_pixel_are_supported() -> None:
