@@ -32,6 +32,7 @@ from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene import Scene
 
 SUFFIXES = (".html", ".htm")
+SCRIPTS = ("shaders.js", "renderer.js", "motion.js", "viewer.js")  # one after the other in one scope
 SIZES = range(16, 2049)  # cells along a map: 2048 is the largest texture that every WebGL2 browser promises
 TRAINED = 2.0  # standard deviations of the training cameras within which the page turns freely
 NARROWEST = 0.1  # radians it turns to each side whatever the training cameras did
@@ -69,8 +70,7 @@ def write_viewer(
     head, tail = _asset("viewer.html").split("{{identities}}")
     page = {"version": __version__, "title": title, "names": list(names), **_camera_document(cameras)}
     fields = {"title": html.escape(title), "page": _script_text(page)}
-    fields |= {name: _asset(file) for name, file in (("style", "viewer.css"), ("renderer", "renderer.js"))}
-    fields["interface"] = _asset("viewer.js")
+    fields |= {"style": _asset("viewer.css"), "script": "\n".join(map(_asset, SCRIPTS))}
     progress.start("writing the page", len(names))
     try:
         with files.atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:

@@ -290,6 +290,18 @@ def test_depth_is_pale_in_front_and_opacity_is_the_renderers(
     assert depth[100:160, 90:170].mean() > 2 * depth[:20, :20].mean()
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_surfaces_pulled_apart_stay_in_the_picture(opened: Callable[..., Shown], index: int) -> None:
+    shown = opened()
+    shown.page.evaluate("(index) => gramhd.show(index)", index)
+    for pitch, yaw in ((0.0, 0.0), (0.16, -0.62), (-0.3, 1.1)):
+        shown.page.evaluate("([pitch, yaw]) => gramhd.setView(pitch, yaw)", [pitch, yaw])
+        shown.page.evaluate("gramhd.setApart(1)")
+        opacity = shown.pixels()[..., 3]
+        assert opacity.any()
+        assert not (opacity[[0, -1]].any() or opacity[:, [0, -1]].any())
+
+
 def test_the_filmstrip_changes_the_identity_and_keeps_the_view(opened: Callable[..., Shown]) -> None:
     shown = opened()
     shown.page.evaluate("gramhd.setView(0.1, 0.3)")

@@ -1,4 +1,3 @@
-"use strict";
 /* Draws the surfaces of one identity back to front with WebGL2.
 
    Lengths are world units, angles radians: x right, y up, the face towards +z, positive yaw moves the camera to +x,
@@ -6,114 +5,8 @@
 
 const GAP = 0.022; // between neighbouring surfaces when they are pulled apart completely
 const RETREAT = 1.5; // how many radii the camera steps back meanwhile, its field of view narrowing as much
+const MARGIN = 1.06; // around them then
 const KEPT = 3; // identities that stay on the graphics card
-
-const SURFACE_VERTEX = `#version 300 es
-in vec3 place;
-uniform mat4 clipFromWorld;
-uniform float lift;
-out vec3 point;
-void main() {
-  point = place;
-  gl_Position = clipFromWorld * vec4(place.xy, place.z + lift, 1.0);
-}`;
-
-/* The common case, colours of surfaces in their places: most of the time goes into these few lines. */
-const COLOUR_FRAGMENT = `#version 300 es
-precision highp float;
-precision highp sampler2DArray;
-in vec3 point;
-uniform sampler2DArray maps;
-uniform vec4 ends; // of the look-up: lowest and highest texture coordinates
-uniform vec2 scale, shift, heightRange; // from places to texture coordinates
-uniform float slice, outward, border;
-out vec4 colour;
-void main() {
-  vec4 found = texture(maps, vec3(clamp(point.xy * scale + shift, ends.xy, ends.zw), slice));
-  vec2 xy = abs(point.xy);
-  float alpha = found.a * clamp(border - max(xy.x, xy.y) * outward, 0.0, 1.0);
-  alpha *= float(point.z > heightRange.x && point.z <= heightRange.y);
-  colour = vec4(found.rgb * alpha, alpha);
-}`;
-
-/* Everything else: depths, opacities, surfaces pulled apart with their outlines. */
-const SURFACE_FRAGMENT = `#version 300 es
-precision highp float;
-precision highp sampler2DArray;
-in vec3 point;
-uniform sampler2DArray maps;
-uniform vec3 eye, ink;
-uniform vec4 ends;
-uniform vec2 scale, shift, heightRange, depthRange;
-uniform float slice, outward, border, halfWidth, apart;
-uniform int mode; // 0 colour, 1 depth, 2 opacity
-out vec4 colour;
-void main() {
-  vec2 xy = abs(point.xy);
-  float inside = 1.0 - max(xy.x, xy.y) / halfWidth;
-  bool valid = point.z > heightRange.x && point.z <= heightRange.y;
-  vec4 found = texture(maps, vec3(clamp(point.xy * scale + shift, ends.xy, ends.zw), slice));
-  float alpha = valid && slice >= 0.0 ? found.a * clamp(border - max(xy.x, xy.y) * outward, 0.0, 1.0) : 0.0;
-  if (mode == 1) {
-    float far = (depthRange.y - distance(eye, point)) / (depthRange.y - depthRange.x);
-    colour = vec4(far * alpha, 0.0, 0.0, alpha);
-  } else if (mode == 2) {
-    colour = vec4(alpha);
-  } else {
-    colour = vec4(found.rgb * alpha, alpha);
-  }
-  if (apart > 0.0) {
-    float edge = min(inside / fwidth(inside), (point.z - heightRange.x) / fwidth(point.z));
-    float line = valid && inside > 0.0 ? 0.01 + 0.3 * (1.0 - smoothstep(0.6, 1.6, edge)) : 0.0;
-    float tint = apart * line * (1.0 - alpha);
-    colour += vec4(mode == 1 ? vec3(0.0) : ink * tint, tint);
-  }
-}`;
-
-const BACKGROUND_FRAGMENT = `#version 300 es
-precision highp float;
-in vec3 point;
-uniform sampler2D picture;
-uniform vec3 eye;
-uniform vec2 depthRange;
-uniform float halfWidth, backgroundZ, strength;
-uniform int mode;
-out vec4 colour;
-float coordinate(float x) {
-  float a = abs(x) / halfWidth;
-  float u = a <= 1.0 ? 0.5 * a : atan((a - 1.0) * 0.5) + 0.5;
-  return 0.5 + 0.5 * (x < 0.0 ? -u : u);
-}
-void main() {
-  vec3 seen = mode == 0 ? texture(picture, vec2(coordinate(point.x), coordinate(point.y))).rgb : vec3(0.0);
-  if (mode == 1) seen.r = (depthRange.y - distance(eye, vec3(point.xy, backgroundZ))) / (depthRange.y - depthRange.x);
-  colour = vec4(seen * strength, strength);
-}`;
-
-const SQUARE_VERTEX = `#version 300 es
-void main() {
-  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
-  gl_Position = vec4(corner * 2.0 - 1.0, 0.0, 1.0);
-}`;
-
-const JOIN_FRAGMENT = `#version 300 es
-precision highp float;
-uniform sampler2D colours, opacities;
-out vec4 colour;
-void main() {
-  ivec2 cell = ivec2(gl_FragCoord.xy);
-  colour = vec4(texelFetch(colours, cell, 0).rgb, texelFetch(opacities, cell, 0).r);
-}`;
-
-const DEPTH_FRAGMENT = `#version 300 es
-precision highp float;
-uniform sampler2D nearness, depthColours;
-out vec4 colour;
-void main() {
-  vec4 found = texelFetch(nearness, ivec2(gl_FragCoord.xy), 0);
-  float level = clamp(found.r / max(found.a, 1e-3), 0.0, 1.0) * 255.0 + 0.5;
-  colour = vec4(texture(depthColours, vec2(level / 256.0, 0.5)).rgb * found.a, found.a);
-}`;
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -147,6 +40,13 @@ function meshOf(surface, reach, lowest) {
     (seen ? shown : empty).push(a, a + 1, a + n + 1, a, a + n + 1, a + n);
   }
   return { places, triangles: new Uint32Array([...shown, ...empty]), shown: shown.length };
+}
+
+/* Some corners of a surface that outline it from every side: [x, y, z, ...]. */
+function outlineOf(places, side, lowest) {
+  const n = side + 1, steps = Array.from({ length: 9 }, (_, i) => Math.round((i / 8) * side));
+  const chosen = steps.flatMap((row) => steps.map((column) => row * n + column));
+  return chosen.flatMap((i) => [places[3 * i], places[3 * i + 1], Math.max(places[3 * i + 2], lowest)]);
 }
 
 class Renderer {
@@ -251,7 +151,8 @@ class Renderer {
     for (const picture of [background, ...pictures]) picture.close();
     const surfaces = data.surfaces.map((surface) => {
       const { places, triangles, shown } = meshOf(surface, data.reach, data.heightRange[0]);
-      return { ...this.mesh(places, triangles), shown, slice: withPicture.indexOf(surface), picture: surface.picture };
+      const outline = outlineOf(places, surface.side, data.heightRange[0]);
+      return { ...this.mesh(places, triangles), shown, outline, slice: withPicture.indexOf(surface), picture: surface.picture };
     });
     return { ...data, surfaces, maps, behind, textureSide: [width, height] };
   }
@@ -316,10 +217,7 @@ class Renderer {
     const right = [cy, 0, -sy], up = [-sp * sy, cp, -sp * cy], back = [cp * sy, sp, cp * cy];
     const away = radius * (1 + RETREAT * view.apart);
     const half = radius * Math.tan((fovDegrees * Math.PI) / 360); // what is seen at the head to each side
-    const depth = (view.apart * scene.surfaces.length * GAP) / 2;
-    const across = scene.halfWidth * Math.abs(cy) + depth * Math.abs(sy);
-    const along = scene.halfWidth * cp + depth * Math.abs(sp);
-    const room = Math.min(1, (half * (away - depth)) / (1.12 * away * Math.max(across, along)));
+    const room = view.apart > 0 ? Math.min(1, half / (MARGIN * away * this.breadth(view, scene, { right, up, back, away }))) : 1;
     const focal = ((view.zoom * away) / half) * mix(1, room, smooth(Math.min(1, 2.5 * view.apart)));
     const rows = [0, 1, 3].map((row) => {
       const axis = [right, up, null, back][row];
@@ -331,6 +229,25 @@ class Renderer {
     const [x, y, w] = rows;
     const matrix = new Float32Array([x[0], y[0], 0, w[0], x[1], y[1], 0, w[1], x[2], y[2], 0, w[2], x[3], y[3], 0, w[3]]);
     return { matrix, eye: back.map((b) => b * radius) };
+  }
+
+  /* The largest tangent, from the middle of the picture, at which a surface is seen. */
+  breadth(view, { surfaces }, { right, up, back, away }) {
+    let most = 0;
+    surfaces.forEach(({ outline }, index) => {
+      const lift = this.lift(view, surfaces.length, index);
+      for (let i = 0; i < outline.length; i += 3) {
+        const [x, y, z] = [outline[i], outline[i + 1], outline[i + 2] + lift];
+        const along = ([a, b, c]) => a * x + b * y + c * z;
+        most = Math.max(most, Math.max(Math.abs(along(right)), Math.abs(along(up))) / (away - along(back)));
+      }
+    });
+    return most;
+  }
+
+  /* How far a surface is moved along z when they are pulled apart. */
+  lift(view, count, index) {
+    return view.apart * GAP * ((count - 1) / 2 - index);
   }
 
   /* Draw a scene; options: mode 0 colour, 1 depth, 2 opacity; shown: bool per surface; background; ink. */
@@ -416,7 +333,7 @@ class Renderer {
       gl.uniform2f(places.shift, (scene.mapSide / 2 - x) / across, (scene.mapSide / 2 - y) / down);
       gl.uniform4f(places.ends, 0.5 / across, 0.5 / down, (width - 0.5) / across, (height - 0.5) / down);
       gl.uniform1f(places.slice, surface.slice);
-      gl.uniform1f(places.lift, view.apart * GAP * (last / 2 - index));
+      gl.uniform1f(places.lift, this.lift(view, scene.surfaces.length, index));
       gl.bindVertexArray(surface.array);
       gl.drawElements(gl.TRIANGLES, count, gl.UNSIGNED_INT, 0);
     }
