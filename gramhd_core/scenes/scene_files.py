@@ -221,7 +221,12 @@ def _check(path: Path, tensors: dict[str, Tensor], header: SceneHeader) -> None:
         raise _misfit(path, f"it holds {held or 'nothing'} and its header says {header.storage}")
     z, maps, background = shapes["z"], shapes["maps"], shapes["background"]
     square = all(len(s) == d and s[-1] == s[-2] > 0 for s, d in ((z, 3), (maps, 5), (background, 4)))
-    if not square or z[1] < 2 or maps[0] < 1 or maps[1] != z[0] or [maps[2], background[:2]] != [4, [maps[0], 3]]:
+    if (
+        not square
+        or min(z[0], z[1] - 1, maps[0]) < 1
+        or maps[1] != z[0]
+        or [maps[2], background[:2]] != [4, [maps[0], 3]]
+    ):
         raise _misfit(path, f"heights {z}, maps {maps} and background {background} do not belong together")
     lengths = (header.half_width, header.heights_half_width, header.slab, header.cameras.radius, header.image_size)
     others = (header.background_z, *header.colours, *vars(header.cameras).values())

@@ -214,6 +214,7 @@ def test_an_impossible_header_is_refused(header: dict[str, Any], tmp_path: Path)
         {"z": torch.zeros(6, 9, 9, dtype=torch.float64)},
         {"maps": torch.zeros(1, 6, 3, 8, 8, dtype=torch.uint16)},
         {"maps": torch.zeros(0, 6, 4, 8, 8, dtype=torch.uint16)},
+        {"z": torch.zeros(0, 9, 9), "maps": torch.zeros(1, 0, 4, 8, 8, dtype=torch.uint16)},
         {"background": torch.zeros(2, 3, 8, 8, dtype=torch.uint16)},
         {"background": torch.zeros(3, 8, dtype=torch.uint16)},
     ],
