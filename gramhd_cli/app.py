@@ -7,10 +7,15 @@ and console at the top and everything heavy inside the function.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import inspect
+import os
+import shutil
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -113,6 +118,7 @@ def help_text(callback: Any) -> str:
 def main() -> None:
     """Entry point of the `gramhd` program."""
     allocator.install()
+    _keep_compiled_code_somewhere()
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]
     debug = "--debug" in arguments  # wherever it stands
@@ -128,6 +134,14 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any) 
 
 
 _show_elsewhere = warnings.showwarning
+
+
+def _keep_compiled_code_somewhere() -> None:
+    """numba refuses to compile where neither the package nor the home folder can be written: then for this run only."""
+    package, home = Path(__file__).resolve().parents[1] / "gramhd_core", Path.home()
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in (package, home)):
+        os.environ["NUMBA_CACHE_DIR"] = folder = tempfile.mkdtemp(prefix="gramhd-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:

@@ -48,7 +48,7 @@ def _largest_part(vertices: np.ndarray, faces: np.ndarray) -> Triangles:
     return Triangles(vertices[used], faces.reshape(-1, 3))
 
 
-def decimation() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+def decimation() -> Callable[..., tuple[np.ndarray, ...]]:
     """`simplify` of fast-simplification, or MissingDependency: to be asked for before what takes minutes."""
     try:
         from fast_simplification import simplify  # pyright: ignore[reportMissingImports]
@@ -63,7 +63,8 @@ def decimation() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
 
 def decimated(mesh: Triangles, count: int) -> Triangles:
     """At most about `count` triangles, by quadric edge collapse."""
-    vertices, faces = decimation()(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=count)
+    simplify = decimation()
+    vertices, faces = simplify(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=count)[:2]
     return Triangles(vertices.astype(np.float64), faces.astype(np.int64))
 
 

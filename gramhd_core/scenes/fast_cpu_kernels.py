@@ -341,7 +341,7 @@ def draw(  # noqa: PLR0913, PLR0915 - one loop nest on purpose: nothing of a til
                         z = oz + t * dz[p]
                         x, y = ox + t * dx[p], oy + t * dy[p]
                         reach = max(abs(x), abs(y))
-                        if z <= -slab or z > slab or z < plane or reach > half:
+                        if t <= ZERO or z <= -slab or z > slab or z < plane or reach > half:
                             continue
                         edge = ONE
                         if fade > 0:

@@ -27,6 +27,7 @@ Precision = Literal["uint8", "float16", "float32"]
 BLOCK, CELLS = 8, 4  # as in fast_gpu_sight.py
 TILE = 8  # pixels: one warp, two pixels a thread, so that no reduction needs a barrier
 MOST_LEVELS = 64  # a bit per layer
+FINE = 2.0  # colours up to which half floats are finer than 1e-3 of the range [-1, 1]
 FAINT = 1e-5  # alpha up to which a texel counts as empty: 64 such layers change no colour by 1e-3
 
 
@@ -70,16 +71,19 @@ def supports(scene: RadianceManifolds) -> bool:
     )
 
 
-def prepare(scene: RadianceManifolds, precision: Precision = "float16") -> Prepared:
+def prepare(scene: RadianceManifolds, precision: Precision | None = None) -> Prepared:
     """Everything the kernel needs, on the scene's device; ask `supports` first.
 
-    float16 keeps colours up to 2 to 1e-3 (of the range [-1, 1]) and distances to 1e-5; uint8 clips colours to [0, 1]
-    and rounds them, and alpha, to 1/255; float32 keeps everything. The scene's tensors are copied: prepare again when
-    they have changed.
+    precision: float16 if not given, float32 where colours are beyond `FINE`. float16 keeps colours to 1e-3 (of
+    [-1, 1]) and distances to 1e-5; uint8 clips colours to [0, 1] and rounds them, and alpha, to 1/255; float32 keeps
+    everything. The scene's tensors are copied: prepare again when they have changed.
     """
     fields = scene.surfaces
     assert isinstance(fields, HeightFields), "only height fields: scene.baked()"
     with torch.no_grad():
+        if precision is None:
+            brightest = max(float(t.abs().max()) for t in (scene.maps, scene.background))
+            precision = "float16" if brightest <= FINE else "float32"
         heights = fields.z.detach().float().contiguous()
         channels = scene.maps.detach().movedim(2, -1)  # [N, L, M, M, 4]
         flat = scene.background.detach().movedim(1, -1)

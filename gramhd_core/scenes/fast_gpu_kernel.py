@@ -98,7 +98,7 @@ def picture(  # noqa: PLR0913 - a kernel takes bare pointers and numbers
             t = _hit(surface, ray, live, above, below, STEPS)
             x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
             widest = tl.maximum(tl.abs(x), tl.abs(y))
-            seen = live & (widest <= field_half_width) & (z > -slab) & (z <= slab) & (t <= end)
+            seen = live & (widest <= field_half_width) & (t > 0) & (z > -slab) & (z <= slab) & (t <= end)
             r, g, b, a = _bilinear(
                 texels + i * side * side * words,
                 side,

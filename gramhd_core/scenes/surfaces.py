@@ -72,7 +72,7 @@ class HeightFields:
         distance = self.fast_distance(rays) if self._compiled(rays) else self.distance(rays)
         points = rays.at(distance)
         inside = points[..., :2].abs().amax(dim=-1) <= self.half_width
-        valid = inside & (points[..., 2] > -self.slab) & (points[..., 2] <= self.slab)
+        valid = inside & (distance > 0) & (points[..., 2] > -self.slab) & (points[..., 2] <= self.slab)
         end = plane_distance(rays, -self.slab)
         return Hits(torch.where(valid[..., None], points, rays.at(end)), torch.where(valid, distance, end), valid)
 
@@ -182,7 +182,7 @@ def single_valued(surfaces: Surfaces, *, half_width: float, like: Tensor) -> Sur
     if fields.folded <= FOLDED:
         return fields
     warnings.warn(
-        f"the surfaces of this model fold over ({fields.folded:.1%} of their places hide others of the same surface from "
+        f"the surfaces of this model fold over ({fields.folded:.1%} of their places hide others from "
         "the front): every view asks the predictor, which is slower",
         GramhdWarning,
         stacklevel=2,
