@@ -1,6 +1,6 @@
 """What the first view of a new identity costs, from seed to finished picture: plainly, and as it is done.
 
-    python benchmarks/bench_first_view.py [gramhd256-ffhq|gramhd1024-ffhq|tiny|...] [--repeats 3] [--variants A,B]
+    python benchmarks/bench_first_view.py [gramhd256-ffhq|gramhd1024-ffhq|tiny|...] [--repeats 2] [--variants A,B]
 
 "plain" runs each network once over everything, in float32; "fp32" and "bf16" are the two precisions of
 `gramhd sample --precision`. All have the allocator of the program. Every measurement is a process of its own: its first
@@ -104,7 +104,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", nargs="?", default="gramhd256-ffhq", choices=sorted(CONFIGS))
     parser.add_argument("--variants", help="of plain, fp32, bf16; others are compared to the first", metavar="A,B")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--measure", nargs=2, metavar=("VARIANT", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """How exactly height fields stand for the surfaces of a predictor, and what tabulating them costs.
 
-    python benchmarks/bench_surfaces.py [gramhd256-ffhq|demo|...] [--ckpt RUN|FILE] [--seed 0] [--size 48]
+    python benchmarks/bench_surfaces.py [gramhd256-ffhq|demo|...] [--ckpt RUN|FILE] [--seed 0] [--size 24]
 
 The predictor is that of a configuration with random weights, or of --ckpt. Hits of the rays of four cameras (up to yaw
 0.6) are compared with roots found by looking at 1440 places of each ray and halving, in float64. Compared are hits
@@ -138,6 +138,6 @@ if __name__ == "__main__":
     parser.add_argument("preset", nargs="?", default="gramhd256-ffhq", choices=sorted(CONFIGS))
     parser.add_argument("--ckpt")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=48, help="rays are size x size per camera")
+    parser.add_argument("--size", type=int, default=24, help="rays are size x size per camera")
     parser.add_argument("--grid", type=int, default=GRID)
     main(parser.parse_args())
