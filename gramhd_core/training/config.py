@@ -10,6 +10,7 @@ from gramhd_core.errors import BadConfig
 from gramhd_core.generators.gram import GramConfig
 from gramhd_core.generators.gram_hd import GramHdConfig
 from gramhd_core.networks.discriminators import DiscriminatorConfig
+from gramhd_core.networks.encoders import EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class TrainConfig:
     fresh_fakes: bool = (
         True  # the generator's step draws new latents (published); False: it reuses the fakes D just saw
     )
+    reconstruction: float = 0.0  # weight of the difference to the photographs themselves; 0: adversary only (published)
+    divergence: float = 3e-5  # weight of the latent prior in it, per nat
+    adversarial_from: int = 0  # images shown before the discriminator joins in; needs reconstruction
     grow_discriminator: bool = False  # begin with the discriminator of the run that --lr-ckpt or --start names
     ema: float = 0.999
     mirror: bool = True
@@ -72,6 +76,7 @@ class RunConfig:
     discriminator: DiscriminatorConfig
     train: TrainConfig
     published: dict[str, Any] = field(default_factory=dict)
+    encoder: EncoderConfig = EncoderConfig()  # used with train.reconstruction
 
     def __post_init__(self) -> None:
         t = self.train
@@ -97,4 +102,4 @@ class RunConfig:
         whole = self.describe()
         free = ("images", "micro_batches", "log_every", "sample_every", "save_every", "keep", "max_minutes", "workers")
         whole["train"] = {name: value for name, value in whole["train"].items() if name not in free}
-        return {name: whole[name] for name in ("stage", "generator", "discriminator", "train")}
+        return {name: whole[name] for name in ("stage", "generator", "discriminator", "train", "encoder")}

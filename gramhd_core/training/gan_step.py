@@ -17,6 +17,8 @@ from gramhd_core.networks.discriminators import Discriminator, Verdict
 from gramhd_core.training import losses
 from gramhd_core.training.config import TrainConfig
 
+BETAS = (0.0, 0.9)
+
 
 class Fakes(NamedTuple):
     """image [B, 3, S, S]; angles [B, 2]; extra: the generator's own losses by name, already weighted."""

@@ -29,17 +29,18 @@ from gramhd_core.generators.gram import Gram
 from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.networks.discriminators import Discriminator
+from gramhd_core.networks.encoders import Encoder
 from gramhd_core.outputs.images import rgb8, save_png, sheet
 from gramhd_core.progress import Progress, Silent
-from gramhd_core.training.adopt import adopt_discriminator, adopt_low
+from gramhd_core.training.adopt import adopt_discriminator, adopt_encoder, adopt_low
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.ema import Ema
-from gramhd_core.training.gan_step import Fakes, GanStep, Side
+from gramhd_core.training.gan_step import BETAS, Fakes, GanStep, Side
+from gramhd_core.training.reconstruction import Reconstruction
 
 SAMPLE_SEEDS = 8
 SAMPLE_YAWS = (-0.4, 0.0, 0.4)
 SAMPLE_SIZE = 64  # samples are shown at least this large: a field can be rendered at any size
-BETAS = (0.0, 0.9)
 
 
 @dataclass
@@ -103,6 +104,10 @@ class Run:
         self.generator = recipe.generator.to(self.device)
         with initialised_from(c.seed + 1):
             self.discriminator = Discriminator(recipe.config.discriminator).to(self.device)
+        self.encoder = None
+        if c.reconstruction:
+            with initialised_from(c.seed + 2):
+                self.encoder = Encoder(recipe.config.encoder, self.generator.latent_dim).to(self.device)
         self.parent: dict[str, Any] = {}  # provenance of what it started from
         if not self._resumable():
             self._begin()
@@ -114,6 +119,9 @@ class Run:
         self.d = Side(d_parameters, torch.optim.Adam(d_parameters, lr=c.d_lr, betas=BETAS))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.precision == "fp16")
         self.gan_step = GanStep(c, self.discriminator, self.g, self.d, self.scaler)
+        self.reconstruction = None
+        if self.encoder is not None:
+            self.reconstruction = Reconstruction(c, self.encoder, recipe.trainable, recipe.draw, self.generator.cameras)
         self.step = 0
 
     @property
@@ -130,7 +138,11 @@ class Run:
         batch = next(self.stream)
         reals = batch.images.to(self.device).float() / 127.5 - 1
         angles = torch.stack([batch.pitch, batch.yaw], dim=1).to(self.device)
-        values = self.gan_step(self._draw, reals, angles, step=self.step)
+        values: dict[str, float] = {}
+        if self.reconstruction is not None:
+            values |= self.reconstruction(reals, angles, self.rng)
+        if self.images >= self.recipe.config.train.adversarial_from:
+            values |= self.gan_step(self._draw, reals, angles, step=self.step)
         self.ema.update(self.generator)
         self.step += 1
         return {"step": self.step, "images": self.images, **values}
@@ -148,6 +160,8 @@ class Run:
             self.parent = adopt_low(self.generator, start)
         if self.recipe.config.train.grow_discriminator:
             adopt_discriminator(self.discriminator, _given(start))
+        if self.encoder is not None and start is not None:
+            adopt_encoder(self.encoder, start)
 
     def _resumable(self) -> list[int]:
         """Steps whose model and state are both there, ascending."""
@@ -177,6 +191,7 @@ class Run:
                 "g_optimiser": self.g.optimiser.state_dict(),
                 "d_optimiser": self.d.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "reconstruction": self.reconstruction.state() if self.reconstruction else {},
             },
         )
         self.ema.average.measure_centre()
@@ -223,6 +238,8 @@ class Run:
         self.g.optimiser.load_state_dict(state["g_optimiser"])
         self.d.optimiser.load_state_dict(state["d_optimiser"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.reconstruction is not None:
+            self.reconstruction.restore(state["reconstruction"])
         self.rng.set_state(state["rng"].to(torch.uint8))
         self.stream.seek(state["position"])
         self.step = state["step"]
@@ -352,5 +369,7 @@ def _step_of(line: str) -> float:
 
 
 def _note(values: dict[str, float]) -> str:
+    if "g_fake" not in values:
+        return f"difference {values['reconstruction']:.4f}  divergence {values['divergence']:.4f}"
     g, d = values["g_fake"], values["d_fake"] + values["d_real"]
     return f"G {g:.2f}  D {d:.2f}"
