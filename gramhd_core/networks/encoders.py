@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gramhd_core.configs import at_least
@@ -68,7 +69,11 @@ class Encoder(nn.Module):
             self.leave.bias[z_dim:].fill_(2 * math.log(0.5))
 
     def forward(self, image: Tensor) -> Guess:
-        """[B, 3, S, S], S a multiple of the config's size -> Guess."""
-        small = downsample(image, image.shape[-1] // self.config.image_size)
+        """[B, 3, S, S], S a power of two -> Guess. Smaller images are enlarged."""
+        side, size = image.shape[-1], self.config.image_size
+        if side < size:
+            small = F.interpolate(image, size=(size, size), mode="bilinear", align_corners=False)
+        else:
+            small = downsample(image, side // size)
         x = self.blocks(self.enter(torch.cat([small, coordinates(small)], dim=1)))
         return Guess(*self.leave(x.flatten(1)).chunk(2, dim=1))
