@@ -63,8 +63,8 @@ def work(task: dict) -> float:
     from gramhd_core.data.dataset import DatasetReader
     from gramhd_core.data.prepare import prepare_procedural
     from gramhd_core.generators.gram import Gram, GramConfig
-    from gramhd_core.training.loop import Run
     from gramhd_core.training.presets import run_config
+    from gramhd_core.training.run import Run
     from gramhd_core.training.train_hr import recipe_hr
     from gramhd_core.training.train_lr import recipe_lr
 

@@ -12,7 +12,8 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.progress import Progress
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
-from gramhd_core.training.loop import Recipe, initialised_from, train
+from gramhd_core.training.loop import train
+from gramhd_core.training.recipe import Recipe, initialised_from
 
 
 def train_lr(

@@ -24,8 +24,9 @@ from gramhd_core.errors import BadCheckpoint, BadConfig, BadDataset, BadImage, C
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import GanStep, Side, frozen
-from gramhd_core.training.loop import Run, initialised_from
 from gramhd_core.training.presets import run_config
+from gramhd_core.training.recipe import initialised_from
+from gramhd_core.training.run import Run
 from gramhd_core.training.train_hr import recipe_hr, train_hr
 from gramhd_core.training.train_lr import recipe_lr, train_lr
 
