@@ -20,15 +20,7 @@ def export_mesh(
     seed: Annotated[
         str | None, typer.Option("--seed", "--seeds", help="Which identity; 0 if not given.", show_default=False)
     ] = None,
-    trunc: Annotated[
-        float | None,
-        typer.Option(
-            "--trunc",
-            "--psi",
-            help="Truncation: 0 is the average head, 1 full variety; 0.7 if not given.",
-            show_default=False,
-        ),
-    ] = None,
+    trunc: options.Truncation = None,
     kind: Annotated[
         str | None,
         typer.Option(

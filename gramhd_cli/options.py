@@ -39,7 +39,22 @@ Precision = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Seeds = Annotated[str, typer.Option("--seeds", help="Which identities: numbers and ranges, like 0,1,4-6.")]
+# None: the first identity, and 0.7 - unless --ckpt is a saved scene, which knows its own (checkpoints/saved_scene.py).
+MaybeSeeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds", help="Which identities: numbers and ranges, like 0,1,4-6; 0 if not given.", show_default=False
+    ),
+]
+Truncation = Annotated[
+    float | None,
+    typer.Option(
+        "--trunc",
+        "--psi",
+        help="Truncation: 0 is the average head, 1 full variety; 0.7 if not given.",
+        show_default=False,
+    ),
+]
 Preset = Annotated[str, typer.Option("--preset", "--cfg", help="Start from the numbers of this preset.")]
 Settings = Annotated[
     list[str] | None,

@@ -16,25 +16,14 @@ PATHS = ("orbit", "pingpong", "still")
 def sample(
     ckpt: options.Ckpt,
     out: options.Out,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="Which identities: numbers and ranges, like 0,1,4-6; 0 if not given.", show_default=False),
-    ] = None,
+    seeds: options.MaybeSeeds = None,
     view: Annotated[
         str,
         typer.Option(
             "--view", "--type", metavar="|".join(VIEWS), autocompletion=lambda: list(VIEWS), help="What to make."
         ),
     ] = "image",
-    trunc: Annotated[
-        float | None,
-        typer.Option(
-            "--trunc",
-            "--psi",
-            help="Truncation: 0 is the average head, 1 full variety; 0.7 if not given.",
-            show_default=False,
-        ),
-    ] = None,
+    trunc: options.Truncation = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the pictures in pixels; as trained, if not given.", show_default=False)
     ] = None,

@@ -20,19 +20,8 @@ def view(
         list[str] | None,
         typer.Option("--ckpt", "--scene", help="The same, as an option; may be repeated.", show_default=False),
     ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="Which identities: numbers and ranges, like 0,1,4-6; 0 if not given.", show_default=False),
-    ] = None,
-    trunc: Annotated[
-        float | None,
-        typer.Option(
-            "--trunc",
-            "--psi",
-            help="Truncation: 0 is the average head, 1 full variety; 0.7 if not given.",
-            show_default=False,
-        ),
-    ] = None,
+    seeds: options.MaybeSeeds = None,
+    trunc: options.Truncation = None,
     size: Annotated[
         int, typer.Option(help="Cells along a map at the most: detail against the size of the file.")
     ] = 512,
