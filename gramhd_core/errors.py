@@ -60,5 +60,11 @@ class CannotWrite(GramhdError):
     """The disk is full or the place is not writable; whatever was there before is untouched."""
 
 
+class LostProcess(GramhdError):
+    """Another process that shares the work is gone: not the user's fault, but everybody's end."""
+
+    exit_code = 1
+
+
 class GramhdWarning(UserWarning):
     """Something that works, but not as well as one would expect; said in one sentence."""

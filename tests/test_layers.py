@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = {"errors", "files", "tensor_files", "progress", "configs", "__version__"}
+GROUND = {"errors", "files", "tensor_files", "progress", "configs", "world", "__version__"}
 FLOORS = {
     **dict.fromkeys(GROUND, 0),
     "geometry": 1,

@@ -153,9 +153,20 @@ class BatchStream:
     position: images drawn so far; `seek(position)` continues exactly there. Batches run over the end of a pass.
     Decoded images stay in memory when the whole set takes at most `cache_bytes` at this size; otherwise the next
     batches are decoded ahead by `workers` threads.
+
+    places: int64, the items of every batch that this process needs (with others on other devices); all, if None.
     """
 
-    def __init__(self, reader: DatasetReader, *, batch: int, seed: int, workers: int = 2, cache_bytes: int = 1 << 30):
+    def __init__(
+        self,
+        reader: DatasetReader,
+        *,
+        batch: int,
+        seed: int,
+        workers: int = 2,
+        places: Tensor | None = None,
+        cache_bytes: int = 1 << 30,
+    ):
         if batch < 1 or seed < 0:
             raise BadArgument(
                 f"Batch size {batch} and seed {seed} were given",
@@ -163,6 +174,7 @@ class BatchStream:
                 remedy="give a batch of 1 or more and a seed of 0 or more",
             )
         self.reader, self.batch, self.seed, self.position = reader, batch, seed, 0
+        self._places = torch.arange(batch) if places is None else places
         side = reader.image_size
         self._cache = None
         if reader.stored * 3 * side * side <= cache_bytes:
@@ -202,14 +214,14 @@ class BatchStream:
         self._ahead.clear()
 
     def _indices(self, position: int) -> Tensor:
-        """int64 [B]: the items at `position` and after it in the endless order."""
+        """int64: the items at `position` and after it in the endless order, at this process's places."""
         parts: list[Tensor] = []
         missing = self.batch
         while missing > 0:
             epoch, place = divmod(position, len(self.reader))
             parts.append(self._order(epoch)[place : place + missing])
             position, missing = position + len(parts[-1]), missing - len(parts[-1])
-        return torch.cat(parts)
+        return torch.cat(parts)[self._places]
 
     def _order(self, epoch: int) -> Tensor:
         """int64 [len]: the shuffled items of one pass over the data."""

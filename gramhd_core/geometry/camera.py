@@ -82,8 +82,8 @@ class Camera:
     def __len__(self) -> int:
         return len(self.world_from_camera)
 
-    def __getitem__(self, index: int | slice) -> Camera:
-        """A camera (still batched) or a slice of the batch."""
+    def __getitem__(self, index: int | slice | Tensor) -> Camera:
+        """A camera (still batched), a slice of the batch, or the cameras at int64 places [n]."""
         if isinstance(index, int):
             index = slice(index, index + 1 or None)
         return replace(self, world_from_camera=self.world_from_camera[index], fov_degrees=self.fov_degrees[index])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gramhd_core.configs import at_least
 from gramhd_core.errors import BadConfig
 from gramhd_core.geometry.resample import downsample
+from gramhd_core.world import Team
 
 SLOPE = 0.2
 
@@ -26,7 +27,7 @@ class DiscriminatorConfig:
     entries: how many resolutions see the image, largest first. 1 is published. With more, every further one adds
     from-RGB of the reduced image to the output of the block before it, times a gain that starts at 0: a discriminator
     that begins as the one trained on smaller images and grows.
-    minibatch_std: append the spread over the batch before the last layer (published: off).
+    minibatch_std: append the spread over the micro-batch before the last layer (published: off).
     patch: add the patch discriminator of stage 2.
     """
 
@@ -144,11 +145,14 @@ class PatchDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Realness and pose of an image; with `patch`, realness of its patches too."""
+    """Realness and pose of an image; with `patch`, realness of its patches too.
+
+    team: the processes that see one micro-batch together; the spread is that of all their images.
+    """
 
     def __init__(self, config: DiscriminatorConfig):
         super().__init__()
-        self.config = config
+        self.config, self.team = config, Team()
         channels = config.channels()
         every = config.coordinates == "every"
         self.layers = nn.ModuleList(
@@ -171,7 +175,7 @@ class Discriminator(nn.Module):
             if i < self.config.entries:
                 x = self.gains[i - 1] * x + self._enter(downsample(image, 2**i), i)
         if self.config.minibatch_std:
-            x = torch.cat([x, _spread_over_batch(x)], dim=1)
+            x = torch.cat([x, _spread_over_batch(x, self.team)], dim=1)
         out = self.final_layer(x).flatten(1).float()
         return Verdict(out[:, 0], out[:, 1:3], None if self.patch is None else self.patch(image).float())
 
@@ -204,7 +208,16 @@ class Discriminator(nn.Module):
         self.load_state_dict({**renamed, "gains": gains}, strict=False)
 
 
-def _spread_over_batch(x: Tensor) -> Tensor:
-    """One number for the batch, as a channel [B, 1, H, W]: mean over features of the standard deviation over items."""
-    deviation = (x.float().var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
+def _spread_over_batch(x: Tensor, team: Team) -> Tensor:
+    """One number for the batch, as a channel [B, 1, H, W]: mean over features of the standard deviation over items.
+
+    The items are those of the whole team, the channel is that of this process's B.
+    """
+    if team.size == 1:
+        variance = x.float().var(dim=0, unbiased=False)
+    else:
+        items = len(x) * team.size
+        mean = team.sum(x.float().sum(dim=0)) / items
+        variance = team.sum((x.float() - mean).square().sum(dim=0)) / items
+    deviation = (variance + 1e-8).sqrt().mean()
     return deviation.to(x.dtype).expand(len(x), 1, *x.shape[-2:])
