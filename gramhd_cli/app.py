@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gramhd_cli import allocator, console
+from gramhd_cli import allocator, console, launch
 from gramhd_core import __version__
 from gramhd_core.errors import GramhdError, GramhdWarning
 
@@ -118,6 +118,7 @@ def help_text(callback: Any) -> str:
 def main() -> None:
     """Entry point of the `gramhd` program."""
     allocator.install()
+    launch.end_with_launcher()
     _keep_compiled_code_somewhere()
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]
@@ -128,6 +129,8 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """Ours as a line, without the place in the code; others as ever."""
     if issubclass(category, GramhdWarning):
+        if not launch.speaks():
+            return
         console.warn(f"gramhd: {message}")
     else:
         _show_elsewhere(message, category, *where)
@@ -155,8 +158,9 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except GramhdError as error:
         if debug:
             console.show_traceback()
-        console.warn(f"gramhd: {error}")
-        return error.exit_code
+        if launch.speaks(error):
+            console.warn(f"gramhd: {error}")
+        return launch.exit_code(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback, and a way to see more
         if debug:
             console.show_traceback()
@@ -164,6 +168,6 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         return 1
     else:
         return 0
-    if code == 130:
+    if code == 130 and launch.speaks(KeyboardInterrupt()):
         console.note("Interrupted; what was finished is kept.")
     return code
