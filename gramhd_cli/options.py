@@ -18,7 +18,9 @@ MOST_SEEDS = 1_000_000
 Out = Annotated[Path, typer.Option("--out", "--outdir", help="Where the result goes.", show_default=False)]
 Ckpt = Annotated[
     str,
-    typer.Option("--ckpt", help="A checkpoint file, or a run folder (its newest).", show_default=False),
+    typer.Option(
+        "--ckpt", help="A checkpoint file, a run folder (its newest), or demo: the built-in model.", show_default=False
+    ),
 ]
 Device = Annotated[
     str,

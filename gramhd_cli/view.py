@@ -14,7 +14,9 @@ from gramhd_core.errors import BadArgument
 def view(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CKPT...", help="Checkpoint files, run folders or saved scenes.", show_default=False),
+        typer.Argument(
+            metavar="CKPT...", help="Checkpoint files, run folders, saved scenes, or demo.", show_default=False
+        ),
     ] = None,
     ckpt: Annotated[
         list[str] | None,

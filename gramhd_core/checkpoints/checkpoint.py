@@ -23,6 +23,7 @@ from gramhd_core.generators.generator import Generator
 from gramhd_core.scenes.scene_files import is_scene_file, load_scene
 from gramhd_core.tensor_files import load_tensors, save_tensors
 
+BUILT_IN = {"demo": Path(__file__).parents[1] / "assets" / "demo.safetensors"}  # models that come with the package
 STEP_FILE = re.compile(r"step(\d+)\.safetensors")
 
 
@@ -115,8 +116,12 @@ def load_generator(ckpt: str | Path, *, device: str | torch.device = "cpu") -> G
 
 
 def find_checkpoint(ckpt: str | Path) -> Path:
-    """A file as it is; a run folder -> its newest checkpoint. BadCheckpoint if there is none."""
-    path = Path(ckpt)
+    """A file as it is; a run folder -> its newest checkpoint; the name of a built-in model -> its file.
+
+    The bare name is the built-in model even where a folder of that name is (./demo is the folder). BadCheckpoint if
+    there is none.
+    """
+    path = BUILT_IN.get(str(ckpt), Path(ckpt))
     if path.is_dir():
         steps = checkpoint_steps(path)
         if steps:
@@ -129,14 +134,17 @@ def find_checkpoint(ckpt: str | Path) -> Path:
     if not path.is_file():
         raise BadCheckpoint(
             f"{path} does not exist",
-            expected="a .safetensors file or a run folder is needed",
+            expected=f"a .safetensors file, a run folder or a built-in model ({', '.join(BUILT_IN)}) is needed",
             remedy="check the path given to --ckpt",
         )
     return path
 
 
 def name_of(ckpt: str | Path) -> str:
-    """What others may read of a checkpoint's path: its file name, after the run's where a run folder was given."""
+    """What others may read of a checkpoint's path: its file name, after the run's where a run folder was given; the
+    name of a built-in model."""
+    if str(ckpt) in BUILT_IN:
+        return str(ckpt)
     run, file = Path(ckpt).resolve(), find_checkpoint(ckpt)
     return f"{run.name}/{file.name}" if run.is_dir() else file.name
 

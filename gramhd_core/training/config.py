@@ -13,6 +13,12 @@ from gramhd_core.networks.discriminators import DiscriminatorConfig
 from gramhd_core.networks.encoders import EncoderConfig
 
 
+FREE = (  # fields of TrainConfig that may change between the sittings of one run
+    *("images", "max_minutes", "micro_batches", "workers", "log_every", "sample_every", "save_every"),
+    *("keep", "keep_every", "bad_steps", "returns"),
+)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Schedule and weights of one stage. Defaults: the numbers of GRAM-HD's reference config for GRAM64.
@@ -39,8 +45,10 @@ class TrainConfig:
         True  # the generator's step draws new latents (published); False: it reuses the fakes D just saw
     )
     reconstruction: float = 0.0  # weight of the difference to the photographs themselves; 0: adversary only (published)
+    reconstruction_lr: float = 1e-3  # of encoder and generator in it, with betas (0.9, 0.99)
     divergence: float = 3e-5  # weight of the latent prior in it, per nat
-    adversarial_from: int = 0  # images shown before the discriminator joins in; needs reconstruction
+    discriminator_from: int = 0  # images shown before D learns, and
+    adversarial_from: int = 0  # before G learns from it; both need reconstruction
     grow_discriminator: bool = False  # begin with the discriminator of the run that --lr-ckpt or --start names
     ema: float = 0.999
     mirror: bool = True
@@ -50,12 +58,22 @@ class TrainConfig:
     sample_every: int = 32_000  # images
     save_every: int = 320_000  # images
     keep: int = 3  # newest checkpoints kept
+    keep_every: int = 0  # images; the model of the first checkpoint after every so many is kept as well; 0: none
+    bad_steps: int = 10  # in a row with numbers that are not finite, before the run goes back to its last checkpoint
+    returns: int = 2  # at most, each with halved learning rates
     max_minutes: float = 0.0  # stop, with a checkpoint, after this long; 0: no limit
     workers: int = 2
 
     def __post_init__(self) -> None:
         at_least(self, 1, "images", "batch", "micro_batches", "r1_every", "log_every", "sample_every", "save_every")
-        at_least(self, 1, "keep", "workers")
+        at_least(self, 1, "keep", "workers", "bad_steps")
+        at_least(self, 0, "keep_every", "returns")
+        if max(self.discriminator_from, self.adversarial_from) > 0 and not self.reconstruction:
+            raise BadConfig(
+                f"train.discriminator_from={self.discriminator_from} and adversarial_from={self.adversarial_from}",
+                expected="without a discriminator there is nothing to learn from but the photographs",
+                remedy="set train.reconstruction=1 as well",
+            )
         if not 0 <= self.ema < 1:
             raise BadConfig(f"train.ema={self.ema}", expected="a decay from 0 to below 1 is needed", remedy="try 0.999")
         if not (self.g_lr > 0 and self.d_lr > 0 and self.clip > 0):
@@ -100,6 +118,5 @@ class RunConfig:
     def identity(self) -> dict[str, Any]:
         """What must not change between the sittings of one run."""
         whole = self.describe()
-        free = ("images", "micro_batches", "log_every", "sample_every", "save_every", "keep", "max_minutes", "workers")
-        whole["train"] = {name: value for name, value in whole["train"].items() if name not in free}
+        whole["train"] = {name: value for name, value in whole["train"].items() if name not in FREE}
         return {name: whole[name] for name in ("stage", "generator", "discriminator", "train", "encoder")}

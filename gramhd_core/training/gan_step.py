@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gramhd_core.networks.discriminators import Discriminator, Verdict
 from gramhd_core.training import losses
 from gramhd_core.training.config import TrainConfig
+from gramhd_core.training.guards import Update, backward, careful_update
 
 BETAS = (0.0, 0.9)
 
@@ -35,13 +36,10 @@ class Side:
     parameters: list[nn.Parameter]
     optimiser: torch.optim.Adam
 
-    def step(self, scaler: torch.amp.GradScaler, *, clip: float) -> Tensor:
-        """Unscale, clip, update, clear. Returns the gradient norm before clipping."""
+    def step(self, scaler: torch.amp.GradScaler, *, clip: float, if_made: Tensor | None = None) -> Update:
+        """Unscale, clip, update unless something is not finite (or `if_made` is false), clear."""
         scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip)
-        scaler.step(self.optimiser)
-        self.optimiser.zero_grad(set_to_none=True)
-        return norm.detach()
+        return careful_update(self.optimiser, self.parameters, clip=clip, if_made=if_made)
 
 
 # (images, pieces) -> the batch's fakes piece by piece, made when asked for, with a graph if gradients are enabled then;
@@ -58,32 +56,47 @@ class GanStep:
         self.config, self.discriminator, self.g, self.d, self.scaler = config, discriminator, g, d, scaler
         self.device_type = next(discriminator.parameters()).device.type
 
-    def __call__(self, draw: Draw, reals: Tensor, angles: Tensor, *, step: int) -> dict[str, float]:
-        """reals [batch, 3, S, S] in [-1, 1], angles [batch, 2]; step counts from 0. Returns named losses."""
+    def __call__(
+        self, draw: Draw, reals: Tensor, angles: Tensor, *, step: int, generator_learns: bool = True
+    ) -> dict[str, float]:
+        """reals [batch, 3, S, S] in [-1, 1], angles [batch, 2]; step counts from 0.
+
+        Returns named losses, norms of gradients, and `faulty`: 1 if an update was left out because something was not
+        finite, otherwise 0. G is not updated against a D that could not be.
+        generator_learns: False for the discriminator's half alone.
+        """
         c = self.config
         pieces = list(zip(reals.chunk(c.micro_batches), angles.chunk(c.micro_batches), strict=True))
         log: dict[str, Tensor] = {}
         kept: list[Fakes] = []
         fresh = draw(len(reals), c.micro_batches)
         for real, angle in pieces:
-            with self._precision(), torch.set_grad_enabled(not c.fresh_fakes):
+            with self._precision(), torch.set_grad_enabled(generator_learns and not c.fresh_fakes):
                 fakes = next(fresh)
             if not c.fresh_fakes:
                 kept.append(fakes)
             self._discriminator_piece(fakes, real, angle, lazy=step % c.r1_every == 0, log=log)
-        norm_d = self.d.step(self.scaler, clip=c.clip)
-        seen = iter(kept) if kept else draw(len(reals), c.micro_batches)
-        with frozen(self.d.parameters):
-            for _ in pieces:
-                with self._precision():
-                    fakes = next(seen)
-                self._generator_piece(fakes, log=log)
-        norm_g = self.g.step(self.scaler, clip=c.clip)
-        self.scaler.update()
-        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            self.scaler.update(1.0)  # the published floor
-        log |= {"d_norm": norm_d, "g_norm": norm_g}
+        log["d_norm"], made = self.d.step(self.scaler, clip=c.clip)
+        if generator_learns:
+            seen = iter(kept) if kept else draw(len(reals), c.micro_batches)
+            with frozen(self.d.parameters):
+                for _ in pieces:
+                    with self._precision():
+                        fakes = next(seen)
+                    self._generator_piece(fakes, log=log)
+            log["g_norm"], made = self.g.step(self.scaler, clip=c.clip, if_made=made)
+        log["faulty"] = (~made & (not self._scale_searched())).float()
         return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))  # one transfer from the device
+
+    def _scale_searched(self) -> bool:
+        """Let the scaler learn from this step. True if it may have been at fault itself: its scale was above 1."""
+        if not self.scaler.is_enabled():
+            return False
+        above = self.scaler.get_scale() > 1
+        self.scaler.update()
+        if self.scaler.get_scale() < 1:
+            self.scaler.update(1.0)  # the published floor
+        return above
 
     def _discriminator_piece(self, fakes: Fakes, real: Tensor, angles: Tensor, *, lazy: bool, log: dict) -> None:
         c = self.config
@@ -128,7 +141,7 @@ class GanStep:
     def _backward(self, parts: dict[str, Tensor], log: dict) -> None:
         share = 1 / self.config.micro_batches
         total = torch.stack([part.float() for part in parts.values()]).sum() * share
-        self.scaler.scale(total).backward()
+        backward(self.scaler.scale(total))
         for name, part in parts.items():
             log[name] = log.get(name, 0) + part.detach() * share
 

@@ -7,15 +7,18 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from gramhd_core.data.dataset import DatasetReader
-from gramhd_core.errors import BadDataset, GramhdError
+from gramhd_core.errors import BadDataset, GramhdError, GramhdWarning
 from gramhd_core.progress import Progress, Silent
+from gramhd_core.training.alarms import variety
 from gramhd_core.training.recipe import Recipe
 from gramhd_core.training.run import Run
 from gramhd_core.training.run_folder import RunFolder
+from gramhd_core.training.run_log import RunLog
 
 
 def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progress | None = None) -> Path:
@@ -33,28 +36,48 @@ def train(recipe: Recipe, data: Path, out: Path, *, device: str, progress: Progr
     run.resume()
     run.folder.write_config(recipe.config)
     progress = progress or Silent()
+    if run.step:
+        progress.say(f"{out} goes on from the checkpoint of step {run.step} ({run.images:,} images)")
     progress.start(f"train-{recipe.config.stage}", c.images, done=min(run.images, c.images))
     deadline = time.monotonic() + 60 * c.max_minutes if c.max_minutes else math.inf
-    log_lines = run.folder.log(since=run.step, config=recipe.config)
-    with stop_requests() as stop, contextlib.closing(run.stream), log_lines as log:
+    log = RunLog(out, c, step=run.step, returns=run.guard.returns)
+    with stop_requests() as stop, contextlib.closing(run.stream), contextlib.closing(log):
         while run.images < c.images and time.monotonic() < deadline and not stop.is_set():
-            try:
-                values = run.advance()
-            except GramhdError:  # an image that turns out to be damaged: what was learnt so far is kept
-                if run.step:
-                    run.save()
-                raise
-            log(values)
-            progress.advance(c.batch, note=_note(values))
-            if run.due(c.sample_every):
-                run.save_samples()
-            if run.due(c.save_every):
-                run.save()
+            _step(run, log, progress)
         newest = run.save()
     progress.finish()
     if stop.is_set():
         raise KeyboardInterrupt
     return newest
+
+
+def _step(run: Run, log: RunLog, progress: Progress) -> None:
+    """One step of the run, and what is due after it: samples, lines in the log, a checkpoint, a return."""
+    c = run.recipe.config.train
+    try:
+        values = run.advance()
+    except GramhdError:  # an image that turns out to be damaged: what was learnt so far is kept
+        if run.step and run.sound():
+            run.save()
+        raise
+    alarms, sheet = run.alarms.hear(values), run.due(c.sample_every)
+    if sheet:
+        seen = run.save_samples()
+        values |= {"variety": seen.variety, "opacity": seen.opacity}
+        alarms += run.alarms.look(seen, reals=variety(run.reals.float() / 127.5 - 1))
+    log.write(values, always=sheet)
+    progress.advance(c.batch, note=_note(values))
+    for alarm in alarms:
+        log.alarm(alarm, step=run.step)
+        warnings.warn(alarm.sentence, GramhdWarning, stacklevel=2)
+    if run.guard.lost:
+        before = run.images
+        sentence = run.go_back()
+        log.went_back(lost=before // c.batch, step=run.step, returns=run.guard.returns, sentence=sentence)
+        progress.advance(run.images - before)
+        progress.say(f"{run.folder.path}: {sentence}")
+    elif run.save_owed and run.guard.calm and run.sound():
+        run.save()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ class Recipe:
     """What one stage adds to the loop. `draw(z [B, z_dim], camera of B) -> Fakes`, by the live weights.
 
     start: the checkpoint or run that a new training begins with; a training that goes on does not look at it again.
+    score: how good a checkpoint's model is, the lower the better; the best one is kept. None: nobody knows which it is.
     """
 
     config: RunConfig
@@ -29,6 +30,7 @@ class Recipe:
     trainable: list[nn.Parameter]
     draw: Callable[[Tensor, Camera], Fakes]
     start: Path | None = None
+    score: Callable[[Gram | GramHd], float] | None = None
 
 
 @contextlib.contextmanager

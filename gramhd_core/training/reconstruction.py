@@ -19,7 +19,9 @@ from gramhd_core.geometry.resample import downsample
 from gramhd_core.networks.encoders import Encoder
 from gramhd_core.training.config import TrainConfig
 from gramhd_core.training.gan_step import Fakes
+from gramhd_core.training.guards import backward, careful_update, optimiser_for
 
+BETAS = (0.9, 0.99)
 SCALES = (1, 2, 4)  # images are compared at these reductions
 
 
@@ -36,10 +38,13 @@ class Reconstruction:
     ):
         self.config, self.encoder, self.draw, self.cameras = config, encoder, draw, cameras
         self.parameters = [*trainable, *encoder.parameters()]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=config.g_lr, betas=(0.9, 0.99))
+        self.optimiser = optimiser_for(self.parameters, lr=config.reconstruction_lr, betas=BETAS)
 
     def __call__(self, reals: Tensor, angles: Tensor, rng: torch.Generator) -> dict[str, float]:
-        """reals [B, 3, S, S], angles [B, 2]; draws the encoder's noise from rng. Returns named losses."""
+        """reals [B, 3, S, S], angles [B, 2]; draws the encoder's noise from rng.
+
+        Returns named losses, and `faulty`: 1 if the update was left out because something was not finite, otherwise 0.
+        """
         c = self.config
         guess = self.encoder(reals)
         noise = torch.randn(guess.mean.shape, generator=rng).to(reals.device)
@@ -50,11 +55,10 @@ class Reconstruction:
             "divergence": c.reconstruction * c.divergence * guess.divergence(),
             **made.extra,
         }
-        torch.stack(list(parts.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, c.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return {name: float(part.detach()) for name, part in parts.items()}
+        backward(torch.stack(list(parts.values())).sum())
+        update = careful_update(self.optimiser, self.parameters, clip=c.clip)
+        log = {name: part.detach() for name, part in parts.items()} | {"faulty": (~update.made).float()}
+        return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))  # one transfer from the device
 
     def state(self) -> dict[str, Any]:
         return {"encoder": dict(self.encoder.state_dict()), "optimiser": self.optimiser.state_dict()}

@@ -1,23 +1,20 @@
-"""A run folder: whose it is, its checkpoints, its log.
+"""A run folder: whose it is, and its checkpoints.
 
-config.json, stats.jsonl (one line per `log_every` steps), TensorBoard events, samples/ (fixed seeds x three yaws),
-checkpoints/step*.safetensors (EMA weights: the model) and step*.state.safetensors (everything to resume).
+config.json, what run_log.py writes, samples/ (fixed seeds x three yaws), and checkpoints/ with step*.safetensors (EMA
+weights: the model), step*.state.safetensors (everything to resume) and, where models are scored, best.json.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gramhd_core.checkpoints.checkpoint import checkpoint_steps
 from gramhd_core.errors import BadConfig
-from gramhd_core.files import cannot_write, sweep, write_text
-from gramhd_core.training.config import RunConfig
+from gramhd_core.files import OURS, sweep, write_text
+from gramhd_core.training.config import RunConfig, TrainConfig
 
 
 class Saved(NamedTuple):
@@ -48,7 +45,7 @@ class RunFolder:
                     expected="a run goes on with the settings it was started with",
                     remedy="repeat its command, or give another --out",
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and not (self.path.is_dir() and _empty(self.path)):
             raise BadConfig(
                 f"{self.path} is there and holds no run",
                 expected="a new or an earlier run's folder is needed",
@@ -68,47 +65,66 @@ class RunFolder:
         return [step for step in checkpoint_steps(self.path) if self.saved(step).state.exists()]
 
     def sweep(self) -> None:
-        """Remove what a killed writer left among the checkpoints."""
-        sweep(self.path / "checkpoints")
-
-    def prune(self, *, keep: int) -> None:
-        """Drop all checkpoints but the newest `keep`."""
-        for step in checkpoint_steps(self.path)[:-keep]:
-            for file in self.saved(step):
+        """Remove what killed writers left: temporary files, and states whose model was never written."""
+        folder = self.path / "checkpoints"
+        for place in (self.path, folder, self.path / "samples"):
+            sweep(place)
+        models = checkpoint_steps(self.path)
+        for file in folder.glob("step*.state.safetensors"):
+            if not any(file == self.saved(step).state for step in models):
                 file.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def log(self, *, since: int, config: RunConfig) -> Iterator[Callable[[dict[str, float]], None]]:
-        """Appends to stats.jsonl (cut back to step `since` first) and to TensorBoard."""
-        from torch.utils.tensorboard import SummaryWriter
+    def drop_after(self, step: int) -> None:
+        """Drop the checkpoints of later steps."""
+        for later in checkpoint_steps(self.path):
+            if later > step:
+                self._drop(later)
 
-        path = self.path / "stats.jsonl"
-        self.path.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= since]
-            write_text(path, "".join(line + "\n" for line in kept))
-        board = SummaryWriter(str(self.path), purge_step=since + 1)
-        every, batch = config.train.log_every, config.train.batch
-        started = time.monotonic()
-        with path.open("a", encoding="utf-8") as stats:
+    def prune(self, train: TrainConfig) -> None:
+        """Drop old checkpoints.
 
-            def log(values: dict[str, float]) -> None:
-                step = int(values["step"])
-                if step % every:
-                    return
-                rate = (step - since) * batch / (time.monotonic() - started)
-                try:
-                    stats.write(json.dumps({**values, "images_per_s": round(rate, 2)}) + "\n")
-                    stats.flush()
-                    for name in values.keys() - {"step", "images"}:
-                        board.add_scalar(name, values[name], step)
-                except OSError as error:
-                    raise cannot_write(path, error) from error
+        What stays: the newest `keep`; the best, where somebody said which it is; the first one at or after every
+        multiple of `keep_every` images. Only the newest `keep` can be gone on with: of the others the model stays.
+        """
+        steps = checkpoint_steps(self.path)
+        newest = steps[-train.keep :]
+        stay = {*newest, self.best()[0]}
+        if train.keep_every:
+            marks = [step * train.batch // train.keep_every for step in steps]
+            stay |= {step for i, step in enumerate(steps) if marks[i] > (marks[i - 1] if i else 0)}
+        for step in steps:
+            if step not in stay:
+                self._drop(step)
+            elif step not in newest:
+                self.saved(step).state.unlink(missing_ok=True)
 
-            try:
-                yield log
-            finally:
-                board.close()
+    def scored(self, step: int, score: float) -> None:
+        """Remember the checkpoint of `step` as the best if its score is the lowest so far."""
+        if score < self.best()[1]:
+            write_text(self._best, json.dumps({"step": step, "score": score}) + "\n")
+
+    def best(self) -> tuple[int, float]:
+        """Step and score of the best checkpoint that is still there; (-1, infinity) if none was scored."""
+        try:
+            known = json.loads(self._best.read_text("utf-8"))
+            if self.saved(known["step"]).model.exists():
+                return known["step"], known["score"]
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+            pass
+        return -1, math.inf
+
+    @property
+    def _best(self) -> Path:
+        return self.path / "checkpoints" / "best.json"
+
+    def _drop(self, step: int) -> None:
+        for file in self.saved(step):  # the model first: it promises the state
+            file.unlink(missing_ok=True)
+
+
+def _empty(folder: Path) -> bool:
+    """Whether nothing is there but what a run left that was killed before it had a config."""
+    return all(OURS.fullmatch(file.name) for file in folder.iterdir())
 
 
 def _differences(wanted: Any, known: Any, name: str = "") -> list[str]:
@@ -117,10 +133,3 @@ def _differences(wanted: Any, known: Any, name: str = "") -> list[str]:
         parts = [_differences(value, known.get(key), f"{name}.{key}".strip(".")) for key, value in wanted.items()]
         return [line for part in parts for line in part]
     return [] if wanted == known else [f"{name} was {known}, now {wanted}"]
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):  # a line cut off by a kill
-        return math.inf
