@@ -46,7 +46,7 @@ class Guess(NamedTuple):
         return self.mean + noise * torch.exp(0.5 * self.log_variance)
 
     def divergence(self) -> Tensor:
-        """KL from the prior N(0, 1), nats, mean over the batch (VAE: appendix B)."""
+        """KL from the prior N(0, 1), nats, mean over the batch (VAE: divergence)."""
         m, v = self.mean, self.log_variance
         return 0.5 * (m.square() + v.exp() - v - 1).sum(dim=1).mean()
 

@@ -1,4 +1,4 @@
-"""Learning from photographs themselves, beside or before the adversary (VAE; VAE-GAN).
+"""Learning from photographs themselves, beside or before the adversary (VAE: lower bound; VAE-GAN: training).
 
 A recognition network guesses the latent of every training image; seen from that image's own camera, the scene must be
 that image. Gradients are dense, nothing can collapse, and a field learns shape and colours in a tenth of the images
