@@ -12,7 +12,6 @@ from gramhd_core.generators.gram_hd import GramHdConfig
 from gramhd_core.networks.discriminators import DiscriminatorConfig
 from gramhd_core.networks.encoders import EncoderConfig
 
-
 FREE = (  # fields of TrainConfig that may change between the sittings of one run
     *("images", "max_minutes", "micro_batches", "workers", "log_every", "sample_every", "save_every"),
     *("keep", "keep_every", "bad_steps", "returns"),
@@ -47,6 +46,7 @@ class TrainConfig:
     reconstruction: float = 0.0  # weight of the difference to the photographs themselves; 0: adversary only (published)
     reconstruction_lr: float = 1e-3  # of encoder and generator in it, with betas (0.9, 0.99)
     divergence: float = 3e-5  # weight of the latent prior in it, per nat
+    adversary: bool = True  # False: photographs are all it learns from
     discriminator_from: int = 0  # images shown before D learns, and
     adversarial_from: int = 0  # before G learns from it; both need reconstruction
     grow_discriminator: bool = False  # begin with the discriminator of the run that --lr-ckpt or --start names
@@ -68,9 +68,11 @@ class TrainConfig:
         at_least(self, 1, "images", "batch", "micro_batches", "r1_every", "log_every", "sample_every", "save_every")
         at_least(self, 1, "keep", "workers", "bad_steps")
         at_least(self, 0, "keep_every", "returns")
-        if max(self.discriminator_from, self.adversarial_from) > 0 and not self.reconstruction:
+        waits = max(self.discriminator_from, self.adversarial_from) > 0
+        if (waits or not self.adversary) and not self.reconstruction:
             raise BadConfig(
-                f"train.discriminator_from={self.discriminator_from} and adversarial_from={self.adversarial_from}",
+                f"train.adversary={self.adversary}, discriminator_from={self.discriminator_from} and "
+                f"adversarial_from={self.adversarial_from}",
                 expected="without a discriminator there is nothing to learn from but the photographs",
                 remedy="set train.reconstruction=1 as well",
             )

@@ -84,7 +84,7 @@ class Run:
         if self.reconstruction is not None:
             values |= self.reconstruction(reals, angles, self.rng)
             faulty |= values.pop("faulty") > 0
-        if self.images >= c.discriminator_from:
+        if c.adversary and self.images >= c.discriminator_from:
             learns = self.images >= c.adversarial_from
             values |= self.gan_step(self._draw, reals, angles, step=self.step, generator_learns=learns)
             faulty |= values.pop("faulty") > 0

@@ -142,7 +142,7 @@ def test_wrong_overrides_are_one_sentence(text: str, words: str) -> None:
     [
         ("generator.sr.z_dim=32", "one z drives"),
         ("generator.sr.features=8", "as many features"),
-        ("generator.sr.background_up_channels=8,8", "same number of times"),
+        ("generator.sr.background_up_channels=8,8,8", "same number of times"),
         ("generator.convention.hits=upsampled", "interpolated hits"),
         ("generator.sr.upsampling=cubic", "shuffle, bilinear"),
     ],
