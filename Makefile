@@ -12,28 +12,42 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check bench docs clean browser
+.PHONY: help setup demo demo-model pictures test test-fast check bench docs clean browser
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install gramhd into it with the pinned versions
 	@echo "Ready: $(BIN)/gramhd --help"
 
-demo: $(STAMP) ## the whole method in minutes: images, both training stages, pictures in demo/index.html
-	$(BIN)/gramhd prep-data --procedural 4000 --size 64 --out $(DEMO)/heads
-	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr16 --preset demo --max-minutes 3
+demo: $(STAMP) ## heads of the built-in model within a minute, then the whole method in minutes: see demo/index.html
+	$(BIN)/gramhd sample --ckpt demo --seeds 0-24 --view image --out $(DEMO)/built-in
+	$(BIN)/gramhd sample --ckpt demo --seeds 0-2 --view multiview3x7 --out $(DEMO)/built-in/multiview
+	$(BIN)/gramhd view demo --seeds 0-7 --no-open --out $(DEMO)/heads.html
+	$(BIN)/gramhd export-mesh --ckpt demo --seed 0 --out $(DEMO)/head.glb
+	$(BIN)/gramhd export-mesh --ckpt demo --seed 0 --out $(DEMO)/head.ply
+	$(BIN)/gramhd prep-data --procedural 2000 --size 128 --out $(DEMO)/heads
+	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr16 --preset demo --max-minutes 2
 	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo32 --start $(DEMO)/lr16 --max-minutes 4
-	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --preset demo --lr-ckpt $(DEMO)/lr --max-minutes 3
-	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-15 --size 128 --view image --out $(DEMO)/heads-made
-	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 128 --view multiview3x7 --out $(DEMO)/multiview
+	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --preset demo --lr-ckpt $(DEMO)/lr --max-minutes 4
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-15 --view image --out $(DEMO)/heads-made
+	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --view multiview3x7 --out $(DEMO)/multiview
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 256 --view video --out $(DEMO)/video
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-1 --size 256 --view epi --out $(DEMO)/epi
-	$(BIN)/gramhd view $(DEMO)/hr --seeds 0-7 --no-open --out $(DEMO)/heads.html
-	$(BIN)/gramhd export-mesh --ckpt $(DEMO)/hr --seed 0 --out $(DEMO)/head.glb
-	$(BIN)/gramhd export-mesh --ckpt $(DEMO)/hr --seed 0 --out $(DEMO)/head.ply
 	$(BIN)/python examples/demo_page.py $(DEMO)
+
+# The recipe of gramhd_core/assets/demo.safetensors: hours on two cores, with resuming; MODEL is where it is made.
+MODEL ?= demo-model
+demo-model: $(STAMP) ## train the built-in model anew, as it was made (hours; goes on where it was stopped)
+	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
+	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr16 --preset demo
+	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr32 --preset demo32 --start $(MODEL)/lr16
+	cp "$$($(BIN)/gramhd train-hr --data $(MODEL)/heads --out $(MODEL)/hr --preset demo --lr-ckpt $(MODEL)/lr32)" \
+		gramhd_core/assets/demo.safetensors
+
+pictures: $(STAMP) ## make the pictures of README.md anew with the built-in model
+	$(BIN)/python docs/make_pictures.py
 
 test: $(STAMP) browser ## run every test
 	$(PYTEST)

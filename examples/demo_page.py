@@ -46,16 +46,24 @@ class Piece(NamedTuple):
     line: str
 
 
+BUILT_IN = (
+    Piece("built-in/sheet.png", "The built-in model", "What --ckpt demo makes: one random seed each."),
+    Piece(
+        "built-in/multiview/*multiview3x7.png",
+        "The built-in model from 21 views",
+        "Every sheet is one head: rows from above to below, columns from -x to +x. One network pass each.",
+    ),
+)
 REAL = Piece(
     "heads/contact_sheet.png",
-    "Real images",
+    "Real images of a training",
     "Procedural heads with the axes of their labels: red x, green y, blue z. Training sees the heads without the axes.",
 )
 MADE = (
-    Piece("heads-made/sheet.png", "New heads", "None of them is in the data: one random seed each."),
+    Piece("heads-made/sheet.png", "Heads of that training", "None of them is in the data: one random seed each."),
     Piece(
         "multiview/*multiview3x7.png",
-        "New heads from 21 views",
+        "Heads of that training from 21 views",
         "Every sheet is one generated head: rows from above to below, columns from -x to +x. One network pass each.",
     ),
     Piece("video/*.mp4", "Orbits", "The camera moves once around an ellipse; the scene stays what it is."),
@@ -85,10 +93,11 @@ def main(demo: Path) -> list[str]:
         raise BadArgument(given, expected=expected, remedy="run make demo first")
     missing: list[str] = []
     sections = [
+        *(pictures(demo, piece, missing) for piece in BUILT_IN),
+        section("In your hands", "Files of the built-in model that open elsewhere.", links(demo, missing)),
         pictures(demo, REAL, missing),
         progress(demo, missing),
         *(pictures(demo, piece, missing) for piece in MADE),
-        section("In your hands", "Files that open elsewhere.", links(demo, missing)),
         figures(demo, missing),
     ]
     write_text(demo / "index.html", page("\n\n".join(sections)))

@@ -105,12 +105,14 @@ def demo(tmp_path: Path) -> Path:
         stats = {"step": 10, "images": moments[-1], "images_per_s": 50.0}
         (folder / run / "stats.jsonl").write_text(json.dumps(stats) + "\n")
     for name in (
+        "built-in/sheet.png",
+        "built-in/multiview/seed0000_multiview3x7.png",
         "heads/contact_sheet.png",
         "heads-made/sheet.png",
         "multiview/seed0000_multiview3x7.png",
         "epi/seed0000_epi.png",
     ):
-        (folder / name).parent.mkdir()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(folder / name)
     (folder / "video").mkdir()
     for name in ("video/seed0000.mp4", "heads.html", "head.glb", "head.ply"):
@@ -125,7 +127,7 @@ def test_the_page_links_every_piece_and_nothing_from_elsewhere(example: Runner, 
     text = (demo / "index.html").read_text("utf-8")
     assert {path for path in demo.rglob("*") if path.is_file()} - before == {demo / "index.html", demo / "progress.png"}
     sources = [part.split('"')[0] for part in text.split('src="')[1:]]
-    assert len(sources) == 6 and all((demo / source).is_file() for source in sources)
+    assert len(sources) == 8 and all((demo / source).is_file() for source in sources)
     assert [part.split('"')[0] for part in text.split('href="')[1:]] == ["heads.html", "head.glb", "head.ply"]
     assert "http" not in text and "missing, but" not in text
     assert "<td>24,000</td><td>50.0</td><td>8.0</td>" in text
