@@ -66,5 +66,11 @@ class LostProcess(GramhdError):
     exit_code = 1
 
 
+class Diverged(GramhdError):
+    """A training that meets numbers that are not finite again and again, whatever was done about it."""
+
+    exit_code = 1
+
+
 class GramhdWarning(UserWarning):
     """Something that works, but not as well as one would expect; said in one sentence."""
