@@ -16,6 +16,7 @@ from gramhd_core.configs import at_least
 from gramhd_core.networks.mapping import Mapping
 
 WIDEN = 1e-3  # "widened sigmoid": colours may reach 0 and 1 exactly
+LOCKED = (0.0, 0.0, -1.0)  # the direction every point is seen along where colours do not depend on the camera
 SIREN_GAIN = 25.0  # divisor of the uniform init of every sine layer but the first
 
 
@@ -66,10 +67,12 @@ class FilmLayer(nn.Module):
         nn.init.uniform_(self.layer.weight, -bound, bound)
 
     def forward(self, x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
-        # f (W x + b) + p with f and p folded into the weights: one matrix product per identity, no extra pass
-        weight = frequency[:, :, None] * self.layer.weight
-        bias = frequency * self.layer.bias + phase
+        weight, bias = self.folded(frequency, phase)
         return torch.sin(torch.baddbmm(bias[:, None], x, weight.mT))
+
+    def folded(self, frequency: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """f (W x + b) + p = W' x + b': one matrix product per identity, no extra pass. W' [N, out, in], b' [N, out]."""
+        return frequency[:, :, None] * self.layer.weight, frequency * self.layer.bias + phase
 
 
 class Field(nn.Module):
@@ -104,55 +107,89 @@ class Field(nn.Module):
             raw = self.mapping(z)
         return raw.unflatten(1, (2, self.config.film_layers, self.config.hidden)).transpose(1, 2)
 
-    def forward(self, points: Tensor, directions: Tensor | None, film: Tensor) -> FieldValue:
-        """World points [N, P, 3], unit view directions [N, P, 3] (None: locked to (0, 0, -1)), film -> FieldValue."""
+    def forward(
+        self, points: Tensor, directions: Tensor | None, film: Tensor, *, twin: Literal["auto", "readable"] = "auto"
+    ) -> FieldValue:
+        """World points [N, P, 3], unit view directions [N, P, 3] (None: locked to (0, 0, -1)), film -> FieldValue.
+
+        twin "auto": by fast_fields.py, which needs little time and no memory, except where derivatives of derivatives
+        or of directions are wanted or autocast is on; "readable": plain torch, always.
+        """
+        c = self.config
         with self._precision(points):
-            return self._forward(points, directions, film)
+            odd = torch.is_autocast_enabled(points.device.type) or (directions is not None and directions.requires_grad)
+            total = (self._total if odd or twin == "readable" else self._fast_total)(points, directions, film)
+        raw, rgb, features = total.split([1, 3, c.features], dim=-1)
+        raw = raw[..., 0]
+        if c.start_density:
+            raw = raw + c.start_density * (1 - points.norm(dim=-1) / c.start_radius)
+        return FieldValue(torch.sigmoid(rgb) * (1 + 2 * WIDEN) - WIDEN, F.softplus(raw), features)
 
     def _precision(self, like: Tensor) -> torch.autocast:
         """Autocast as it is outside, or switched off where phases must stay in fp32."""
         kind = like.device.type
         return torch.autocast(kind, enabled=torch.is_autocast_enabled(kind) and not self.config.fp32_phases)
 
-    def _forward(self, points: Tensor, directions: Tensor | None, film: Tensor) -> FieldValue:
+    def _total(self, points: Tensor, directions: Tensor | None, film: Tensor) -> Tensor:
+        """[N, P, 4 + F]: the summed heads sigma, r, g, b, features; readable."""
         c = self.config
-        frequency = c.frequency_gain * film[:, :, 0] + c.frequency_bias  # [N, film layers, H]
-        phase = film[:, :, 1]
+        frequency, phase = self._modulation(film)
         h = points * (1 / c.box)
         total: Tensor | None = None
-        last = c.layers - 1
         for i, layer in enumerate(self.network):
             h = layer(h, frequency[:, i], phase[:, i])
-            if i == 0:
-                continue
-            kinds = [self.output_sigma, self.output_color, self.output_feature]
-            if i == last and self.color_layer:
-                del kinds[1]  # the last colour head sits on the colour layer
-            heads = [cast(nn.Linear, kind[i - 1]) for kind in kinds if kind]
-            value = _spread(h, heads, channels=4 + c.features)
-            total = value if total is None else total + value
+            if i:
+                value = F.linear(h, *self._head(i))
+                total = value if total is None else total + value
         assert total is not None, "a field needs at least two layers"
-        rgb = total[..., 1:4]
         if self.color_layer:
             if directions is None:
-                directions = points.new_tensor([0.0, 0.0, -1.0]).expand_as(points)
+                directions = points.new_tensor(LOCKED).expand_as(points)
             seen = self.color_layer[0](torch.cat([directions, h], dim=-1), frequency[:, -1], phase[:, -1])
-            rgb = rgb + self.output_color[last - 1](seen)
-        raw = total[..., 0]
-        if c.start_density:
-            raw = raw + c.start_density * (1 - points.norm(dim=-1) / c.start_radius)
-        return FieldValue(
-            torch.sigmoid(rgb) * (1 + 2 * WIDEN) - WIDEN,
-            F.softplus(raw),
-            total[..., 4:],
-        )
+            total = total + F.linear(seen, *self._head(c.layers))
+        return total
 
+    def _fast_total(self, points: Tensor, directions: Tensor | None, film: Tensor) -> Tensor:
+        """The same by its twin."""
+        from gramhd_core.networks.fast_fields import Stages, summed_heads
 
-def _spread(h: Tensor, heads: list[nn.Linear], *, channels: int) -> Tensor:
-    """Heads [sigma, rgb?, features?] of h [N, P, H] in one product -> [N, P, channels]; a missing rgb is zero."""
-    weights: list[Tensor] = [head.weight for head in heads]
-    biases: list[Tensor] = [head.bias for head in heads]
-    if sum(len(w) for w in weights) < channels:
-        weights.insert(1, weights[0].new_zeros(3, h.shape[-1]))
-        biases.insert(1, biases[0].new_zeros(3))
-    return F.linear(h, torch.cat(weights), torch.cat(biases))
+        c = self.config
+        frequency, phase = self._modulation(film)
+        layers = [cast(FilmLayer, layer) for layer in (*self.network, *self.color_layer)]
+        folded = [layer.folded(frequency[:, i], phase[:, i]) for i, layer in enumerate(layers)]
+        weights, biases = [pair[0] for pair in folded], [pair[1] for pair in folded]
+        along = None
+        if self.color_layer:
+            along, weights[-1] = weights[-1][:, :, :3], weights[-1][:, :, 3:]
+            if directions is None:
+                biases[-1] = biases[-1] + along @ along.new_tensor(LOCKED)
+                along = None
+        heads = [self._head(i) for i in range(1, len(layers))]
+        offset = torch.stack([bias for _, bias in heads]).sum(dim=0)
+        stages = Stages(weights, biases, torch.stack([weight for weight, _ in heads]), offset, along)
+        return summed_heads(points * (1 / c.box), directions if along is not None else None, stages)
+
+    def _modulation(self, film: Tensor) -> tuple[Tensor, Tensor]:
+        """Frequencies and phases [N, film layers, H]."""
+        return self.config.frequency_gain * film[:, :, 0] + self.config.frequency_bias, film[:, :, 1]
+
+    def _head(self, stage: int) -> tuple[Tensor, Tensor]:
+        """Weight [4 + F, H] and bias of what stage 1, 2, ... adds to the sum; zeros where it has no head."""
+        c = self.config
+        colour_stage = stage == c.layers
+        sits_elsewhere = stage == c.layers - 1 and bool(self.color_layer)  # the last colour head: on the colour layer
+        i = stage - 1 - colour_stage
+        kinds = [
+            (self.output_sigma, 1, not colour_stage),
+            (self.output_color, 3, not sits_elsewhere),
+            (self.output_feature, c.features, not colour_stage),
+        ]
+        like = cast(nn.Linear, self.output_sigma[0]).weight
+        weights, biases = [], []
+        for heads, channels, present in kinds:
+            if not channels:
+                continue
+            head = cast(nn.Linear, heads[i])
+            weights.append(head.weight if present else like.new_zeros(channels, c.hidden))
+            biases.append(head.bias if present else like.new_zeros(channels))
+        return torch.cat(weights), torch.cat(biases)
