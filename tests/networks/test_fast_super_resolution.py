@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from small import SMALL_SR
 from torch import Tensor
 
 from gramhd_core.networks.fast_super_resolution import super_resolve
@@ -16,17 +17,7 @@ from gramhd_core.networks.super_resolution import (
     SuperResolutionConfig,
 )
 
-WIDE = SuperResolutionConfig(
-    z_dim=8,
-    features=5,
-    width=32,
-    growth=16,
-    blocks=1,
-    up_channels=(16, 12),
-    style_hidden=8,
-    background_blocks=1,
-    background_up_channels=(16, 8),
-)
+WIDE = replace(SMALL_SR, features=5, width=32, growth=16, up_channels=(16, 12), background_up_channels=(16, 8))
 
 
 class Low(NamedTuple):

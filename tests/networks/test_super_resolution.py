@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from small import SMALL_SR
 
 from gramhd_core.errors import BadConfig
 from gramhd_core.geometry.resample import downsample
@@ -15,20 +16,9 @@ from gramhd_core.networks.super_resolution import (
     BackgroundSuperResolution,
     MapSuperResolution,
     ModulatedConv,
-    SuperResolutionConfig,
 )
 
-SMALL = SuperResolutionConfig(
-    z_dim=8,
-    features=2,
-    width=8,
-    growth=4,
-    blocks=1,
-    up_channels=(8, 4),
-    style_hidden=8,
-    background_blocks=1,
-    background_up_channels=(8, 4),
-)
+SMALL = replace(SMALL_SR, features=2)
 
 
 def test_modulated_convolution_equals_scaling_input_and_normalising_output() -> None:
