@@ -12,7 +12,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-model pictures test test-fast check bench docs clean browser
+.PHONY: help setup demo demo-model pictures test test-fast check bench features docs clean browser
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -74,6 +74,11 @@ bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark
 	@set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done; \
 	$(BIN)/python benchmarks/bench_first_view.py gramhd1024-ffhq --repeats 1 --variants fp32; \
 	$(BIN)/python benchmarks/bench_surfaces.py demo
+
+# The 12,000 heads take two cores eight minutes, the training one core a quarter of an hour.
+features: $(STAMP) ## train the small network that `gramhd eval` looks with
+	$(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(DEMO)/heads128
+	$(BIN)/python examples/train_features.py $(DEMO)/heads128
 
 docs: $(STAMP) ## write docs/cli.md from the program's own help
 	$(BIN)/python docs/generate_cli.py

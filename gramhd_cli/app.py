@@ -44,6 +44,9 @@ COMMANDS = {
     "export-mesh": Command(
         "export_mesh:export_mesh", "Pictures", "Write a head as a mesh: textured layers, or one fused surface."
     ),
+    "eval": Command(
+        "evaluate:evaluate", "Checkpoints", "Score a model: how near its heads are to a data set's, and how true."
+    ),
     "import": Command("import_weights:import_weights", "Checkpoints", "Turn official weights into a checkpoint."),
     "export": Command("export_weights:export_weights", "Checkpoints", "Write a checkpoint under the official names."),
     "doctor": Command("doctor:doctor", "This machine", "Say what this machine can do and what is missing."),

@@ -1,0 +1,106 @@
+"""What metrics look at, the contract of metrics, and the sentences for what cannot be judged."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gramhd_core.checkpoints.checkpoint import Checkpoint
+from gramhd_core.checkpoints.saved_scene import SavedScene
+from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.prepare import prepare_procedural
+from gramhd_core.errors import BadArgument, BadCheckpoint, BadDataset
+from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.metrics import METRICS, evaluate, known_metrics
+from gramhd_core.metrics.evaluation import TURNED_YAW, Evaluation, EvaluationRequest, shoot, untrained_twin
+from gramhd_core.outputs.sample import sample
+from gramhd_core.outputs.sample_request import SampleRequest
+from gramhd_core.scenes.scene_files import load_scene
+
+SIXTEEN = EvaluationRequest(16)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> DatasetReader:
+    return DatasetReader(prepare_procedural(40, tmp_path_factory.mktemp("data") / "heads", size=16, workers=1).out)
+
+
+def test_sample_i_is_the_picture_of_seed_i(small_gram_hd: GramHd, tmp_path: Path) -> None:
+    pictures, turned = shoot(small_gram_hd, SIXTEEN, size=32)
+    done = sample(small_gram_hd, SampleRequest((3,), truncation=1.0, view="rand"), tmp_path)
+    with Image.open(done.files[0].path) as picture:
+        assert np.array_equal(np.asarray(picture.convert("RGB")), pictures.images[3].movedim(0, -1).numpy())
+    assert (*done.files[0].pitch, *done.files[0].yaw) == pytest.approx(tuple(pictures.angles[3].tolist()), abs=1e-5)
+    assert turned.cameras.yaw.tolist() == pytest.approx(TURNED_YAW)
+    assert turned.rgb.shape == (16, 3, 3, 32, 32) and turned.distance.shape == turned.alpha.shape == (16, 3, 32, 32)
+
+
+def test_samples_do_not_depend_on_how_many_there_are(small_gram_hd: GramHd) -> None:
+    few, many = (shoot(small_gram_hd, EvaluationRequest(n), size=16)[0] for n in (16, 18))
+    assert torch.equal(few.images, many.images[:16]) and torch.equal(few.angles, many.angles[:16])
+
+
+def test_the_halves_are_different_images_of_the_data(small_gram_hd: GramHd, reader: DatasetReader) -> None:
+    first, second = Evaluation(small_gram_hd, reader, request=EvaluationRequest(20, size=16)).halves
+    both = torch.cat([first.angles, second.angles])
+    assert len(both.unique(dim=0)) == 40 and both.abs().sum() > 0
+    index = next(i for i in range(40) if torch.equal(reader.angles[i], first.angles[0]))
+    assert torch.equal(first.images[0], reader.image(index))
+
+
+def test_every_metric_gives_finite_numbers_and_the_same_twice(small_gram_hd: GramHd, reader: DatasetReader) -> None:
+    first, second = (evaluate(Evaluation(small_gram_hd, reader, request=SIXTEEN)) for _ in range(2))
+    assert first == second and list(first) == list(METRICS)
+    for scores in first.values():
+        assert scores and all(isinstance(v, float) and math.isfinite(v) for v in scores.values())
+    names = [name for scores in first.values() for name in scores]
+    assert len(names) == len(set(names))
+    assert all("procedural features" in name for name in names if "FID" in name or "KID" in name)
+
+
+def test_data_judged_against_itself_scores_better_than_a_random_model(
+    small_gram_hd: GramHd, reader: DatasetReader
+) -> None:
+    scores = evaluate(Evaluation(small_gram_hd, reader, request=SIXTEEN), ["fid-procedural", "diversity"])
+    fid = scores["fid-procedural"]
+    assert fid["FID (procedural features)"] > 2 * fid["FID (procedural features), data against itself"]
+    assert scores["diversity"]["diversity"] < 0.9
+
+
+def test_the_untrained_twin_has_other_weights_and_always_the_same(small_gram_hd: GramHd, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = dict(small_gram_hd.state_dict())
+    Checkpoint("gram-hd", small_gram_hd.config, weights, 1, 8, {}).save(path)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = (untrained_twin(str(path)) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(first, GramHd) and isinstance(second, GramHd) and first.config == small_gram_hd.config
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name])
+    assert not torch.equal(first.low.field.output_sigma[0].weight, small_gram_hd.low.field.output_sigma[0].weight)
+
+
+def test_what_cannot_be_judged_is_refused(small_gram_hd: GramHd, reader: DatasetReader, tmp_path: Path) -> None:
+    for request in ({"samples": 15}, {"samples": 10**6}, {"truncation": 1.5}, {"size": 8}):
+        with pytest.raises(BadArgument):
+            EvaluationRequest(**request)
+    with pytest.raises(BadDataset, match="--samples 20 or"):
+        Evaluation(small_gram_hd, reader, request=EvaluationRequest(21))
+    sample(small_gram_hd, SampleRequest((0,), size=16, save_scene=True), tmp_path)
+    scene = next(tmp_path.glob("*.scene.safetensors"))
+    with pytest.raises(BadArgument, match="saved scene"):
+        Evaluation(SavedScene(*load_scene(scene)), reader, request=SIXTEEN)
+    with pytest.raises(BadCheckpoint, match="saved scene"):
+        untrained_twin(str(scene))
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
+    with pytest.raises(BadArgument, match="did you mean `geometry`"):
+        known_metrics(["pose", "geometri"])
+    assert known_metrics([]) == tuple(METRICS) and known_metrics(["pose", "pose"]) == ("pose",)
