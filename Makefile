@@ -75,10 +75,10 @@ bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark
 	$(BIN)/python benchmarks/bench_first_view.py gramhd1024-ffhq --repeats 1 --variants fp32; \
 	$(BIN)/python benchmarks/bench_surfaces.py demo
 
-# The 12,000 heads take two cores eight minutes, the training one core a quarter of an hour.
+# With the heads of demo-model (two cores make them in eight minutes): a quarter of an hour on one core.
 features: $(STAMP) ## train the small network that `gramhd eval` looks with
-	$(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(DEMO)/heads128
-	$(BIN)/python examples/train_features.py $(DEMO)/heads128
+	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
+	$(BIN)/python examples/train_features.py $(MODEL)/heads
 
 docs: $(STAMP) ## write docs/cli.md from the program's own help
 	$(BIN)/python docs/generate_cli.py
