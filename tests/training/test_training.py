@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import hr, losses, lr
 
 from gramhd_core.checkpoints.checkpoint import Checkpoint, find_checkpoint, load_generator
 from gramhd_core.data.dataset import DatasetReader
@@ -22,49 +22,12 @@ from gramhd_core.data.labels import write_eg3d
 from gramhd_core.data.pose_conversions import Pose
 from gramhd_core.errors import BadCheckpoint, BadConfig, BadDataset, BadImage, CannotWrite
 from gramhd_core.geometry.camera import Camera
-from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import GanStep, Side, frozen
 from gramhd_core.training.presets import run_config
 from gramhd_core.training.recipe import initialised_from
 from gramhd_core.training.run import Run
 from gramhd_core.training.train_hr import recipe_hr, train_hr
 from gramhd_core.training.train_lr import recipe_lr, train_lr
-
-LENGTH = ["train.images=96", "train.sample_every=64", "train.save_every=64"]  # 6 steps of 16
-
-
-def lr(*more: str) -> RunConfig:
-    return run_config("tiny", "lr", [*LENGTH, *more])
-
-
-def hr(*more: str) -> RunConfig:
-    return run_config("tiny", "hr", ["train.images=32", "train.save_every=16", "train.sample_every=16", *more])
-
-
-def losses(run: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve coloured squares with poses: training code does not care what they show."""
-    folder = tmp_path_factory.mktemp("heads")
-    rng = torch.Generator().manual_seed(0)
-    poses = {}
-    for i in range(12):
-        pixels = (torch.rand(8, 8, 3, generator=rng) * 255).to(torch.uint8).numpy()
-        Image.fromarray(pixels).resize((32, 32)).save(folder / f"img{i:02d}.png")
-        poses[f"img{i:02d}.png"] = Pose(pitch=0.1 * (i % 3 - 1), yaw=0.05 * (i - 6))
-    write_eg3d(folder / "dataset.json", poses)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def low_run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "lr"
-    train_lr(heads, out, config=lr())
-    return out
 
 
 def test_run_folder_holds_what_the_plan_says(low_run: Path) -> None:
