@@ -16,7 +16,7 @@ from gramhd_core.networks.discriminators import DiscriminatorConfig
 from gramhd_core.networks.fields import FieldConfig
 from gramhd_core.networks.predictors import ManifoldsConfig
 from gramhd_core.networks.super_resolution import SuperResolutionConfig
-from gramhd_core.scenes.manifolds import RenderConvention
+from gramhd_core.scenes.views import RenderConvention
 from gramhd_core.training.config import TrainConfig
 from gramhd_core.training.presets import PRESETS
 

@@ -19,8 +19,10 @@ from gramhd_core.geometry.level_sets import Hits
 from gramhd_core.geometry.rays import PixelSampling, axis, orthographic_rays
 from gramhd_core.networks.fields import Field, FieldConfig
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, build_predictor
-from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention, background_point
+from gramhd_core.scenes.field_manifolds import FieldManifolds
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import Surfaces, single_valued
+from gramhd_core.scenes.views import RenderConvention, background_point
 
 CENTRE_SAMPLES = 10_000  # latents averaged for the truncation centre (both official repositories)
 CENTRE_SEED = 0

@@ -29,8 +29,10 @@ from gramhd_core.networks.super_resolution import (
     MapSuperResolution,
     SuperResolutionConfig,
 )
-from gramhd_core.scenes.manifolds import FieldManifolds, RadianceManifolds, RenderConvention
+from gramhd_core.scenes.field_manifolds import FieldManifolds
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import Surfaces
+from gramhd_core.scenes.views import RenderConvention
 
 CHUNK_PIXELS = 1 << 19  # output pixels super-resolved at once when no gradient is recorded, but at least one map
 Precision = Literal["auto", "fp32", "bf16"]

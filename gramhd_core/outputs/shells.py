@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from gramhd_core.outputs.viewer_layers import filled, heights_at, levels, reduced
-from gramhd_core.scenes.manifolds import FADE, RadianceManifolds, background_point
+from gramhd_core.scenes.manifolds import FADE, RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import background_point
 
 TOLERANCE = 5e-5  # between mesh and surface: a quarter of a pixel of a 1024 picture seen from the front
 LATTICE = 128  # n, a power of two: the finest mesh

@@ -1,7 +1,7 @@
 """Compiled twins for CPUs: no gradients, float32, all cores.
 
 K cameras, R rays, L level sets, G x G heights, M x M maps. The readable paths are `HeightFields.distance` in
-scenes/surfaces.py, `look` and `RadianceManifolds.render` in scenes/manifolds.py; tests/scenes/test_fast_cpu.py compares
+scenes/surfaces.py, `look` in scenes/views.py, `RadianceManifolds.render`; tests/scenes/test_fast_cpu.py compares
 them. The loops themselves are in scenes/fast_cpu_kernels.py.
 """
 

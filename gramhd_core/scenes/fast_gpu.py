@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gramhd_core.geometry.camera import Camera
-from gramhd_core.scenes.manifolds import FADE, RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import FADE, RadianceManifolds
 from gramhd_core.scenes.scene import Rendering
 from gramhd_core.scenes.surfaces import STEPS, HeightFields
+from gramhd_core.scenes.views import RenderConvention
 
 Precision = Literal["uint8", "float16", "float32"]
 

@@ -19,8 +19,9 @@ from gramhd_core.data.head_anatomy import shape_of
 from gramhd_core.data.head_identity import HeadIdentity
 from gramhd_core.data.head_shapes import WORLD_PER_U
 from gramhd_core.networks.predictors import SLOPE, ManifoldsConfig
-from gramhd_core.scenes.manifolds import RadianceManifolds, background_point
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import background_point
 
 HALF_WIDTH = 0.14  # of the maps, as new trainings have it
 MARGIN = 1.05  # tabulated surfaces reach a little further than maps

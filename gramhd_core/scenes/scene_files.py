@@ -28,8 +28,9 @@ from gramhd_core import __version__
 from gramhd_core.configs import from_dict, to_dict
 from gramhd_core.errors import BadArgument, BadConfig, BadScene
 from gramhd_core.geometry.camera import CameraPrior
-from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import RenderConvention
 from gramhd_core.tensor_files import header_keys, load_tensors, save_tensors
 
 KEY = "gramhd_scene"

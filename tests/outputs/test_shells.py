@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from gramhd_core.outputs.shells import GUTTER, TOLERANCE, Shells, baked_pictures, pack, shells, triangulate
-from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import RenderConvention
 
 N = 64
 EVERYTHING = np.ones((32, 32), bool)

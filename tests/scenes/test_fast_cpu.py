@@ -15,9 +15,10 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.rays import Rays, camera_rays
 from gramhd_core.scenes import fast_cpu
 from gramhd_core.scenes.head_manifolds import head_manifolds
-from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene import Rendering
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import RenderConvention
 
 STEEP = Camera.orbit(torch.tensor([0.3, -0.3, 0.0]), torch.tensor([-0.7, 0.7, 0.0]), size=40)
 

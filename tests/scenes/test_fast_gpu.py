@@ -21,8 +21,9 @@ import torch
 
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.scenes import fast_gpu
-from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import RenderConvention
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install triton")

@@ -12,15 +12,11 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.level_sets import Hits, sphere_hits
 from gramhd_core.geometry.rays import Rays, camera_rays
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, SpherePredictor
-from gramhd_core.scenes import manifolds
-from gramhd_core.scenes.manifolds import (
-    FieldManifolds,
-    RadianceManifolds,
-    RenderConvention,
-    background_coordinate,
-    background_point,
-)
+from gramhd_core.scenes import views
+from gramhd_core.scenes.field_manifolds import FieldManifolds
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import tabulate
+from gramhd_core.scenes.views import RenderConvention, background_coordinate, background_point
 
 SPHERES = SpherePredictor(ManifoldsConfig(predictor="spheres", count=5))
 
@@ -194,7 +190,7 @@ def test_pictures_carry_gradients_to_maps_and_camera() -> None:
 def test_gradients_do_not_depend_on_how_many_layers_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for remembered in (0, 1 << 40):
-        monkeypatch.setattr(manifolds, "REMEMBERED", remembered)
+        monkeypatch.setattr(views, "REMEMBERED", remembered)
         scene = plane_scene()
         scene.maps.requires_grad_()
         yaw = torch.tensor([0.1], requires_grad=True)

@@ -17,9 +17,10 @@ from gramhd_core.errors import BadArgument, BadScene, CannotWrite
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.networks.predictors import ManifoldsConfig, SpherePredictor
 from gramhd_core.scenes import scene_files
-from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene_files import FORMAT, KEY, is_scene_file, load_scene, save_scene
 from gramhd_core.scenes.surfaces import HeightFields
+from gramhd_core.scenes.views import RenderConvention
 from gramhd_core.tensor_files import load_tensors, save_tensors
 
 CAMERA = Camera.orbit(0.1, torch.tensor([-0.3, 0.0, 0.25]), size=24)

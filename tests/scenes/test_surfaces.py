@@ -12,8 +12,9 @@ from gramhd_core.errors import GramhdWarning
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.rays import Rays, camera_rays
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, SpherePredictor
-from gramhd_core.scenes.manifolds import RadianceManifolds, RenderConvention
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields, single_valued, tabulate
+from gramhd_core.scenes.views import RenderConvention
 
 CONFIG = ManifoldsConfig(count=4)
 
