@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, z_dim: int):
         super().__init__()
-        self.config = config
+        self.config, self.z_dim = config, z_dim
         widths = config.widths
         self.enter = nn.Conv2d(5, widths[0], 3, padding=1)
         self.blocks = nn.Sequential(

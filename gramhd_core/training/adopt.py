@@ -13,6 +13,7 @@ from gramhd_core.generators.gram import Gram
 from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.networks.discriminators import Discriminator
 from gramhd_core.networks.encoders import Encoder
+from gramhd_core.training.prior import LatentPrior
 
 MAY_DIFFER = ("features", "fp32_phases", "view_dependence")  # a colour layer more or less shows in the shapes
 HEADS = "field.output_feature"  # new in stage 2: not in a stage-1 checkpoint
@@ -32,12 +33,19 @@ def adopt_discriminator(discriminator: Discriminator, start: Path) -> None:
 
 
 def adopt_encoder(encoder: Encoder, start: Path) -> None:
-    """Go on with the encoder of the run `start`, if it trained one of the same shape; otherwise a new one learns."""
+    """Go on with the encoder of the run `start`, if it trained one of the same shape; otherwise a new one learns.
+
+    It is brought to the latents of the published model, with N(0, 1) as their prior.
+    """
     state = find_checkpoint(start).with_suffix(".state.safetensors")
     known = load_state(state).get("reconstruction", {}) if state.exists() else {}
     ours = encoder.state_dict()
-    if known and {n: t.shape for n, t in known["encoder"].items()} == {n: t.shape for n, t in ours.items()}:
-        encoder.load_state_dict(known["encoder"])
+    if not known or {n: t.shape for n, t in known["encoder"].items()} != {n: t.shape for n, t in ours.items()}:
+        return
+    encoder.load_state_dict(known["encoder"])
+    prior = LatentPrior(encoder.z_dim)
+    prior.restore(known["prior"])
+    prior.fold_into_encoder(encoder)
 
 
 def adopt_low(generator: Gram | GramHd, start: Path) -> dict[str, Any]:
