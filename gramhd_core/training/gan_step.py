@@ -17,6 +17,7 @@ from gramhd_core.networks.discriminators import Discriminator, Verdict
 from gramhd_core.training import losses
 from gramhd_core.training.config import TrainConfig
 from gramhd_core.training.guards import Update, backward, careful_update
+from gramhd_core.world import ALONE, World
 
 BETAS = (0.0, 0.9)
 
@@ -35,15 +36,17 @@ class Side:
 
     parameters: list[nn.Parameter]
     optimiser: torch.optim.Adam
+    world: World = ALONE
 
     def step(self, scaler: torch.amp.GradScaler, *, clip: float, if_made: Tensor | None = None) -> Update:
-        """Unscale, clip, update unless something is not finite (or `if_made` is false), clear."""
+        """Average over devices, unscale, clip, update unless something is not finite (or `if_made` is false), clear."""
+        self.world.average_gradients(self.parameters)
         scaler.unscale_(self.optimiser)
         return careful_update(self.optimiser, self.parameters, clip=clip, if_made=if_made)
 
 
-# (images, pieces) -> the batch's fakes piece by piece, made when asked for, with a graph if gradients are enabled then;
-# latents and cameras are drawn for the whole batch, so that they do not depend on the number of pieces
+# (images, pieces) -> this process's fakes piece by piece, made when asked for, with a graph if gradients are enabled
+# then; latents and cameras are drawn for the whole batch, so that they do not depend on the number of pieces or devices
 Draw = Callable[[int, int], Iterator[Fakes]]
 
 
@@ -54,22 +57,23 @@ class GanStep:
         self, config: TrainConfig, discriminator: Discriminator, g: Side, d: Side, scaler: torch.amp.GradScaler
     ):
         self.config, self.discriminator, self.g, self.d, self.scaler = config, discriminator, g, d, scaler
+        self.pieces = d.world.part(config.batch, micro_batches=config.micro_batches).pieces
         self.device_type = next(discriminator.parameters()).device.type
 
     def __call__(
         self, draw: Draw, reals: Tensor, angles: Tensor, *, step: int, generator_learns: bool = True
     ) -> dict[str, float]:
-        """reals [batch, 3, S, S] in [-1, 1], angles [batch, 2]; step counts from 0.
+        """reals [B, 3, S, S] in [-1, 1], angles [B, 2]: this process's part of the batch; step counts from 0.
 
         Returns named losses, norms of gradients, and `faulty`: 1 if an update was left out because something was not
         finite, otherwise 0. G is not updated against a D that could not be.
         generator_learns: False for the discriminator's half alone.
         """
         c = self.config
-        pieces = list(zip(reals.chunk(c.micro_batches), angles.chunk(c.micro_batches), strict=True))
+        pieces = list(zip(reals.chunk(self.pieces), angles.chunk(self.pieces), strict=True))
         log: dict[str, Tensor] = {}
         kept: list[Fakes] = []
-        fresh = draw(len(reals), c.micro_batches)
+        fresh = draw(len(reals), self.pieces)
         for real, angle in pieces:
             with self._precision(), torch.set_grad_enabled(generator_learns and not c.fresh_fakes):
                 fakes = next(fresh)
@@ -78,7 +82,7 @@ class GanStep:
             self._discriminator_piece(fakes, real, angle, lazy=step % c.r1_every == 0, log=log)
         log["d_norm"], made = self.d.step(self.scaler, clip=c.clip)
         if generator_learns:
-            seen = iter(kept) if kept else draw(len(reals), c.micro_batches)
+            seen = iter(kept) if kept else draw(len(reals), self.pieces)
             with frozen(self.d.parameters):
                 for _ in pieces:
                     with self._precision():
@@ -86,7 +90,8 @@ class GanStep:
                     self._generator_piece(fakes, log=log)
             log["g_norm"], made = self.g.step(self.scaler, clip=c.clip, if_made=made)
         log["faulty"] = (~made & (not self._scale_searched())).float()
-        return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))  # one transfer from the device
+        values = self.d.world.average(torch.stack(list(log.values())))
+        return dict(zip(log, values.tolist(), strict=True))  # one transfer from the device
 
     def _scale_searched(self) -> bool:
         """Let the scaler learn from this step. True if it may have been at fault itself: its scale was above 1."""
@@ -139,7 +144,7 @@ class GanStep:
         self._backward(parts, log)
 
     def _backward(self, parts: dict[str, Tensor], log: dict) -> None:
-        share = 1 / self.config.micro_batches
+        share = 1 / self.pieces
         total = torch.stack([part.float() for part in parts.values()]).sum() * share
         backward(self.scaler.scale(total))
         for name, part in parts.items():

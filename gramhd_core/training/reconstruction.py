@@ -20,13 +20,15 @@ from gramhd_core.networks.encoders import Encoder
 from gramhd_core.training.config import TrainConfig
 from gramhd_core.training.gan_step import Fakes
 from gramhd_core.training.guards import backward, careful_update, optimiser_for
+from gramhd_core.training.prior import LatentPrior
+from gramhd_core.world import ALONE, World
 
 BETAS = (0.9, 0.99)
 SCALES = (1, 2, 4)  # images are compared at these reductions
 
 
 class Reconstruction:
-    """The encoder, its optimiser (which moves the generator as well), and one step of both."""
+    """The encoder, its optimiser (which moves the generator as well), what latents it draws, and one step."""
 
     def __init__(
         self,
@@ -35,37 +37,56 @@ class Reconstruction:
         trainable: list[nn.Parameter],
         draw: Callable[[Tensor, Camera], Fakes],
         cameras: CameraPrior,
+        world: World = ALONE,
     ):
         self.config, self.encoder, self.draw, self.cameras = config, encoder, draw, cameras
+        self.world = world
         self.parameters = [*trainable, *encoder.parameters()]
         self.optimiser = optimiser_for(self.parameters, lr=config.reconstruction_lr, betas=BETAS)
+        self.prior = LatentPrior(encoder.z_dim, device=encoder.leave.weight.device)
 
     def __call__(self, reals: Tensor, angles: Tensor, rng: torch.Generator) -> dict[str, float]:
-        """reals [B, 3, S, S], angles [B, 2]; draws the encoder's noise from rng.
+        """reals [B, 3, S, S], angles [B, 2]: this process's part of the batch; draws the encoder's noise from rng.
 
         Returns named losses, and `faulty`: 1 if the update was left out because something was not finite, otherwise 0.
         """
         c = self.config
         guess = self.encoder(reals)
-        noise = torch.randn(guess.mean.shape, generator=rng).to(reals.device)
+        batch, z_dim = len(reals) * self.world.size, guess.mean.shape[1]
+        places = self.world.part(batch, micro_batches=c.micro_batches).places
+        noise = torch.randn(batch, z_dim, generator=rng)[places].to(reals.device)
         camera = self.cameras.at(angles[:, 0], angles[:, 1], size=reals.shape[-1])
-        made = self.draw(guess.draw(noise), camera)
+        z = guess.draw(noise)
+        made = self.draw(z, camera)
         parts = {
             "reconstruction": c.reconstruction * difference(made.image, reals),
             "divergence": c.reconstruction * c.divergence * guess.divergence(),
             **made.extra,
         }
         backward(torch.stack(list(parts.values())).sum())
+        self.world.average_gradients(self.parameters)
         update = careful_update(self.optimiser, self.parameters, clip=c.clip)
         log = {name: part.detach() for name, part in parts.items()} | {"faulty": (~update.made).float()}
-        return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))  # one transfer from the device
+        values = self.world.average(torch.cat([torch.stack(list(log.values())), self.prior.moments(z)]))
+        values, moments = values.split([len(log), len(values) - len(log)])
+        log = dict(zip(log, values.tolist(), strict=True))  # one transfer from the device
+        if not log["faulty"]:
+            self.prior.see(moments)
+        return log
 
     def state(self) -> dict[str, Any]:
-        return {"encoder": dict(self.encoder.state_dict()), "optimiser": self.optimiser.state_dict()}
+        """What resuming needs."""
+        return {
+            "encoder": dict(self.encoder.state_dict()),
+            "optimiser": self.optimiser.state_dict(),
+            "prior": self.prior.state(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
         self.encoder.load_state_dict(state["encoder"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.prior.restore(state["prior"])
 
 
 def difference(made: Tensor, real: Tensor) -> Tensor:

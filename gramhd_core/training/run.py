@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit
 from gramhd_core.checkpoints.training_state import load_state, save_state
 from gramhd_core.data.dataset import BatchStream, DatasetReader
 from gramhd_core.errors import BadConfig, BadDataset, Diverged
+from gramhd_core.generators.gram import Gram
+from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.networks.discriminators import Discriminator
 from gramhd_core.networks.encoders import Encoder
 from gramhd_core.training.adopt import adopt_discriminator, adopt_encoder, adopt_low
@@ -23,15 +26,21 @@ from gramhd_core.training.recipe import Recipe, initialised_from
 from gramhd_core.training.reconstruction import Reconstruction
 from gramhd_core.training.run_folder import RunFolder
 from gramhd_core.training.samples import save_samples
+from gramhd_core.world import ALONE, World
 
 
 class Run:
-    """The state of one training: networks, optimisers, random state, position in the data."""
+    """The state of one training: networks, optimisers, random state, position in the data.
 
-    def __init__(self, recipe: Recipe, reader: DatasetReader, out: Path, *, device: str):
-        self.recipe, self.reader, self.device = recipe, reader, torch.device(device)
+    With several devices every process holds all of it, the same everywhere; each sees its part of a batch, and the
+    first one writes.
+    """
+
+    def __init__(self, recipe: Recipe, reader: DatasetReader, out: Path, *, device: str, world: World = ALONE):
+        self.recipe, self.reader, self.device, self.world = recipe, reader, torch.device(device), world
         self.folder = RunFolder(out)
         c = recipe.config.train
+        self.part = world.part(c.batch, micro_batches=c.micro_batches)
         self.generator = recipe.generator.to(self.device)
         with initialised_from(c.seed + 1):
             self.discriminator = Discriminator(recipe.config.discriminator).to(self.device)
@@ -44,18 +53,19 @@ class Run:
             self._begin()
         self.ema = Ema(self.generator, decay=c.ema)
         self.rng = torch.Generator().manual_seed(c.seed)
-        self.stream = BatchStream(reader, batch=c.batch, seed=c.seed, workers=c.workers)
+        self.stream = BatchStream(reader, batch=c.batch, seed=c.seed, workers=c.workers, places=self.part.places)
         d_parameters = list(self.discriminator.parameters())
-        self.g = Side(recipe.trainable, optimiser_for(recipe.trainable, lr=c.g_lr, betas=BETAS))
-        self.d = Side(d_parameters, optimiser_for(d_parameters, lr=c.d_lr, betas=BETAS))
+        self.g = Side(recipe.trainable, optimiser_for(recipe.trainable, lr=c.g_lr, betas=BETAS), world)
+        self.d = Side(d_parameters, optimiser_for(d_parameters, lr=c.d_lr, betas=BETAS), world)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.precision == "fp16")
         self.gan_step = GanStep(c, self.discriminator, self.g, self.d, self.scaler)
         self.reconstruction = None
         if self.encoder is not None:
-            self.reconstruction = Reconstruction(c, self.encoder, recipe.trainable, recipe.draw, self.generator.cameras)
+            cameras = self.generator.cameras
+            self.reconstruction = Reconstruction(c, self.encoder, recipe.trainable, recipe.draw, cameras, world)
         self.guard, self.alarms = Guard(c), Alarms()
         self.step = self._saved_step = 0
-        self.reals = torch.empty(0)  # the newest images, uint8 [B, 3, S, S]
+        self.reals = torch.empty(0)  # the newest images that this process saw, uint8 [B, 3, S, S]
         # what to go back to as long as nothing is saved
         self._start = None if self.folder.resumable() else _copied(self.state())
 
@@ -76,7 +86,8 @@ class Run:
 
     def advance(self) -> dict[str, float]:
         """One step; named losses with the step's number. One whose numbers are not finite changes no average."""
-        batch = next(self.stream)
+        with self.world.agreed():
+            batch = next(self.stream)
         self.reals = batch.images
         reals = batch.images.to(self.device).float() / 127.5 - 1
         angles = torch.stack([batch.pitch, batch.yaw], dim=1).to(self.device)
@@ -95,8 +106,11 @@ class Run:
         return {"step": self.step, "images": self.images, **values, "skipped": self.guard.skipped}
 
     def _draw(self, n: int, pieces: int) -> Iterator[Fakes]:
-        z = torch.randn(n, self.generator.latent_dim, generator=self.rng).to(self.device)
-        camera = self.generator.cameras.sample(n, self.rng, size=self.generator.image_size).to(self.device)
+        batch, places = self.recipe.config.train.batch, self.part.places
+        z = torch.randn(batch, self.generator.latent_dim, generator=self.rng)[places].to(self.device)
+        if self.reconstruction is not None:
+            z = self.reconstruction.prior.draw(z)
+        camera = self.generator.cameras.sample(batch, self.rng, size=self.generator.image_size)[places].to(self.device)
         share = n // pieces
         return (self.recipe.draw(z[i : i + share], camera[i : i + share]) for i in range(0, n, share))
 
@@ -130,6 +144,14 @@ class Run:
             "alarms": self.alarms.state(),
         }
 
+    def published(self) -> Gram | GramHd:
+        """The averaged weights, whose latents are N(0, 1)."""
+        if self.reconstruction is None:
+            return self.ema.average
+        model = copy.deepcopy(self.ema.average)
+        self.reconstruction.prior.fold_into(model)
+        return model
+
     def sound(self) -> bool:
         """Whether all weights are finite numbers: others are not worth keeping."""
         return all_finite(self.generator, self.discriminator, self.ema.average)
@@ -140,12 +162,17 @@ class Run:
         Diverged if there are weights that are not finite. A model is scored if the recipe knows how.
         """
         model, state = self.folder.saved(self.step)
-        if model.exists() and state.exists():
-            return model
+        if self.world.first and not (model.exists() and state.exists()):
+            self._write(model, state)
+        self._start, self._saved_step = None, self.step
+        return model
+
+    def _write(self, model: Path, state: Path) -> None:
         if not self.sound():
             raise self._diverged("has weights that are not finite")
         save_state(state, self.state())
-        self.ema.average.measure_centre()
+        published = self.published()
+        published.measure_centre()
         config = self.recipe.config
         provenance = {
             "stage": config.stage,
@@ -154,17 +181,16 @@ class Run:
             "data": self.reader.fingerprint,
             "parent": self.parent,
         }
-        weights = dict(self.ema.average.state_dict())
+        weights = dict(published.state_dict())
         Checkpoint(self.generator.family, config.generator, weights, self.step, self.images, provenance).save(model)
         if self.recipe.score is not None:
-            self.folder.scored(self.step, self.recipe.score(self.ema.average))
+            self.folder.scored(self.step, self.recipe.score(published))
         self.folder.prune(config.train)
-        self._start, self._saved_step = None, self.step
-        return model
 
     def resume(self) -> None:
         """Go on from the newest step whose state is there; a new folder starts from nothing."""
-        self.folder.sweep()
+        if self.world.first:
+            self.folder.sweep()
         steps = self.folder.resumable()
         if steps:
             self._restore(self._saved_state(steps[-1]))
@@ -177,12 +203,14 @@ class Run:
         guard, lost = self.guard, self.step
         if guard.returns >= self.recipe.config.train.returns:
             raise self._diverged(f"met numbers that are not finite in {guard.in_row} steps in a row")
-        state = self._last_good()
+        with self.world.agreed():
+            state = self._last_good()
         skipped, returns = guard.skipped, guard.returns + 1
         self._restore(state)
         guard.skipped, guard.returns, guard.in_row = skipped, returns, 0
         self._set_rates()
-        self.folder.drop_after(self.step)
+        if self.world.first:
+            self.folder.drop_after(self.step)
         where = f"the checkpoint of step {self.step}" if self.step else "its start"
         return f"numbers were not finite up to step {lost}: back to {where}, with learning rates x {guard.rate:g}"
 
@@ -247,7 +275,7 @@ class Run:
 
     def save_samples(self) -> Look:
         """samples/images*.png, from the averaged weights. Returns what it shows."""
-        return save_samples(self.ema.average, self.folder.path / "samples" / f"images{self.images:09d}.png")
+        return save_samples(self.published(), self.folder.path / "samples" / f"images{self.images:09d}.png")
 
 
 def _copied(value: Any) -> Any:

@@ -16,6 +16,7 @@ from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
 from gramhd_core.training.loop import train
 from gramhd_core.training.recipe import Recipe, initialised_from
+from gramhd_core.world import ALONE, World
 
 
 def train_hr(
@@ -26,9 +27,10 @@ def train_hr(
     config: RunConfig,
     device: str = "cpu",
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Path:
     """Train (or go on training) stage 2 in `out`, from stage 1's EMA weights. Returns the newest checkpoint."""
-    return train(recipe_hr(config, lr_checkpoint), data, out, device=device, progress=progress)
+    return train(recipe_hr(config, lr_checkpoint), data, out, device=device, progress=progress, world=world)
 
 
 def recipe_hr(config: RunConfig, lr_checkpoint: Path) -> Recipe:

@@ -14,6 +14,7 @@ from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
 from gramhd_core.training.loop import train
 from gramhd_core.training.recipe import Recipe, initialised_from
+from gramhd_core.world import ALONE, World
 
 
 def train_lr(
@@ -24,13 +25,14 @@ def train_lr(
     start: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Path:
     """Train (or go on training) stage 1 on `data` in the run folder `out`. Returns the newest checkpoint.
 
     start: a stage-1 checkpoint whose weights a new run begins with, typically of smaller images: a field has
     no resolution of its own, so it grows by changing generator.image_size.
     """
-    return train(recipe_lr(config, start), data, out, device=device, progress=progress)
+    return train(recipe_lr(config, start), data, out, device=device, progress=progress, world=world)
 
 
 def recipe_lr(config: RunConfig, start: Path | None = None) -> Recipe:
