@@ -147,6 +147,7 @@ def _start(rank: int, size: int, command: Sequence[str], folder: Path, errors: I
     """One process in a session of its own: Ctrl-C reaches it through the launcher, once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usual = {"OMP_NUM_THREADS": str(max(1, cores // size)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    usual["NUMBA_NUM_THREADS"] = usual["OMP_NUM_THREADS"]
     if sys.platform == "linux":
         usual["GLOO_SOCKET_IFNAME"] = "lo"
     place = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramhd_cli import console, options
+from gramhd_cli import console, launch, options
 from gramhd_cli.train_lr import Images, MaxMinutes, MaybeData, MaybeOut, Seed, ShowConfig, need, overrides, report
 
 LrCkpt = Annotated[
@@ -26,6 +26,7 @@ def train_hr(
     images: Images = None,
     max_minutes: MaxMinutes = None,
     device: options.Device = "auto",
+    devices: launch.Devices = 1,
     show_config: ShowConfig = False,
     json: options.Json = False,
 ) -> None:
@@ -38,6 +39,7 @@ def train_hr(
       gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr
       gramhd train-hr --data heads --out hr --lr-ckpt lr --max-minutes 20
       gramhd train-hr --data ffhq --out hr --lr-ckpt lr --preset gramhd256-ffhq
+      gramhd train-hr --data ffhq --out hr --lr-ckpt lr --devices 8
       gramhd train-hr --preset gramhd512-ffhq --show-config
     """
     from gramhd_core.training.presets import run_config
@@ -48,7 +50,11 @@ def train_hr(
         console.result(config.describe(), json=True)
         return
     data, out, lr_ckpt = need(data, "--data heads"), need(out, "--out runs/hr"), need(lr_ckpt, "--lr-ckpt runs/lr")
-    place = options.resolve_device(device)
-    with console.progress() as progress:
-        checkpoint = train(data, out, lr_checkpoint=lr_ckpt, config=config, device=place, progress=progress)
-    report(checkpoint, stage="hr", out=out, json=json)
+    launch.shared(devices)
+    place = launch.place(device)
+    with launch.world(place) as world, launch.progress() as progress:
+        checkpoint = train(
+            data, out, lr_checkpoint=lr_ckpt, config=config, device=place, progress=progress, world=world
+        )
+    if launch.speaks():
+        report(checkpoint, stage="hr", out=out, json=json)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gramhd_cli import console, options
+from gramhd_cli import console, launch, options
 from gramhd_core.errors import BadArgument
 
 # Both are needed to train, neither to look at a config.
@@ -46,6 +46,7 @@ def train_lr(
     images: Images = None,
     max_minutes: MaxMinutes = None,
     device: options.Device = "auto",
+    devices: launch.Devices = 1,
     show_config: ShowConfig = False,
     json: options.Json = False,
 ) -> None:
@@ -54,10 +55,14 @@ def train_lr(
     Prints the newest checkpoint. The same command again goes on from the last checkpoint in --out;
     Ctrl-C saves one first.
 
+    With --devices, or under torchrun, several GPUs share every batch: the result
+    is the same, and a run may go on with another number of them.
+
     Examples:
       gramhd train-lr --data heads --out runs/lr
       gramhd train-lr --data heads --out lr --images 9000 --set train.batch=16
       gramhd train-lr --data ffhq64.zip --out runs/ffhq --preset gram64-ffhq
+      gramhd train-lr --data ffhq64.zip --out r --preset gram64-ffhq --devices 8
       gramhd train-lr --data heads --out runs/lr32 --start runs/lr --preset demo32
       gramhd train-lr --preset gram64-ffhq --show-config
     """
@@ -69,10 +74,12 @@ def train_lr(
         console.result(config.describe(), json=True)
         return
     data, out = need(data, "--data heads"), need(out, "--out runs/lr")
-    place = options.resolve_device(device)
-    with console.progress() as progress:
-        checkpoint = train(data, out, config=config, start=start, device=place, progress=progress)
-    report(checkpoint, stage="lr", out=out, json=json)
+    launch.shared(devices)
+    place = launch.place(device)
+    with launch.world(place) as world, launch.progress() as progress:
+        checkpoint = train(data, out, config=config, start=start, device=place, progress=progress, world=world)
+    if launch.speaks():
+        report(checkpoint, stage="lr", out=out, json=json)
 
 
 def need(path: Path | None, example: str) -> Path:
