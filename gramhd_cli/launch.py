@@ -166,7 +166,7 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> int | None:
     failed: list[int] = []
     deadline = float("inf")
     try:
-        while any(process.poll() is None for process in processes):
+        while None in [process.poll() for process in processes]:
             new = [rank for rank, p in enumerate(processes) if p.returncode not in (None, 0) and rank not in failed]
             if new and not failed:
                 deadline = time.monotonic() + GRACE_SECONDS
