@@ -50,6 +50,7 @@ class TrainConfig:
     discriminator_from: int = 0  # images shown before D learns, and
     adversarial_from: int = 0  # before G learns from it; both need reconstruction
     grow_discriminator: bool = False  # begin with the discriminator of the run that --lr-ckpt or --start names
+    cooldown: int = 0  # images before the end over which all learning rates fall to a twentieth
     ema: float = 0.999
     mirror: bool = True
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -67,7 +68,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "images", "batch", "micro_batches", "r1_every", "log_every", "sample_every", "save_every")
         at_least(self, 1, "keep", "workers", "bad_steps")
-        at_least(self, 0, "keep_every", "returns")
+        at_least(self, 0, "keep_every", "returns", "cooldown")
         waits = max(self.discriminator_from, self.adversarial_from) > 0
         if (waits or not self.adversary) and not self.reconstruction:
             raise BadConfig(

@@ -28,6 +28,8 @@ from gramhd_core.training.run_folder import RunFolder
 from gramhd_core.training.samples import save_samples
 from gramhd_core.world import ALONE, World
 
+COOLEST = 0.05  # of the learning rates, at the end of a cooldown
+
 
 class Run:
     """The state of one training: networks, optimisers, random state, position in the data.
@@ -92,6 +94,8 @@ class Run:
         reals = batch.images.to(self.device).float() / 127.5 - 1
         angles = torch.stack([batch.pitch, batch.yaw], dim=1).to(self.device)
         values, faulty, c = {}, False, self.recipe.config.train
+        if c.cooldown:
+            self._set_rates()
         if self.reconstruction is not None:
             values |= self.reconstruction(reals, angles, self.rng)
             faulty |= values.pop("faulty") > 0
@@ -233,14 +237,17 @@ class Run:
         )
 
     def _set_rates(self) -> None:
-        """Learning rates as configured, times the guard's factor."""
+        """Learning rates as configured, times the guard's factor, falling at the end of the run."""
         c = self.recipe.config.train
+        factor = self.guard.rate
+        if c.cooldown:
+            factor *= min(1.0, max(COOLEST, (c.images - self.images) / c.cooldown))
         rates = [(self.g.optimiser, c.g_lr), (self.d.optimiser, c.d_lr)]
         if self.reconstruction is not None:
             rates.append((self.reconstruction.optimiser, c.reconstruction_lr))
         for optimiser, rate in rates:
             for group in optimiser.param_groups:
-                group["lr"] = rate * self.guard.rate
+                group["lr"] = rate * factor
 
     def _saved_state(self, step: int) -> dict[str, Any]:
         """A training state of this run, checked against data and config before anything changes."""
