@@ -48,31 +48,36 @@ class Reconstruction:
     def __call__(self, reals: Tensor, angles: Tensor, rng: torch.Generator) -> dict[str, float]:
         """reals [B, 3, S, S], angles [B, 2]: this process's part of the batch; draws the encoder's noise from rng.
 
-        Returns named losses, and `faulty`: 1 if the update was left out because something was not finite, otherwise 0.
+        Always in float32. Returns named losses, and `faulty`: 1 if the update was left out because something was not
+        finite, otherwise 0.
         """
         c = self.config
-        guess = self.encoder(reals)
-        batch, z_dim = len(reals) * self.world.size, guess.mean.shape[1]
-        places = self.world.part(batch, micro_batches=c.micro_batches).places
-        noise = torch.randn(batch, z_dim, generator=rng)[places].to(reals.device)
-        camera = self.cameras.at(angles[:, 0], angles[:, 1], size=reals.shape[-1])
-        z = guess.draw(noise)
-        made = self.draw(z, camera)
-        parts = {
-            "reconstruction": c.reconstruction * difference(made.image, reals),
-            "divergence": c.reconstruction * c.divergence * guess.divergence(),
-            **made.extra,
-        }
-        backward(torch.stack(list(parts.values())).sum())
+        places = self.world.part(len(reals) * self.world.size, micro_batches=c.micro_batches).places
+        noise = torch.randn(len(reals) * self.world.size, self.encoder.z_dim, generator=rng)[places].to(reals.device)
+        log: dict[str, Tensor] = {}
+        latents = []
+        for real, angle, unit in zip(*(t.chunk(c.micro_batches) for t in (reals, angles, noise)), strict=True):
+            guess = self.encoder(real)
+            latents.append(guess.draw(unit))
+            made = self.draw(latents[-1], self.cameras.at(angle[:, 0], angle[:, 1], size=real.shape[-1]))
+            parts = {
+                "reconstruction": c.reconstruction * difference(made.image, real),
+                "divergence": c.reconstruction * c.divergence * guess.divergence(),
+                **made.extra,
+            }
+            backward(torch.stack(list(parts.values())).sum() / c.micro_batches)
+            for name, part in parts.items():
+                log[name] = log.get(name, 0) + part.detach() / c.micro_batches
         self.world.average_gradients(self.parameters)
         update = careful_update(self.optimiser, self.parameters, clip=c.clip)
-        log = {name: part.detach() for name, part in parts.items()} | {"faulty": (~update.made).float()}
-        values = self.world.average(torch.cat([torch.stack(list(log.values())), self.prior.moments(z)]))
-        values, moments = values.split([len(log), len(values) - len(log)])
-        log = dict(zip(log, values.tolist(), strict=True))  # one transfer from the device
-        if not log["faulty"]:
+        log["faulty"] = (~update.made).float()
+        moments = self.prior.moments(torch.cat(latents))
+        shared = self.world.average(torch.cat([torch.stack(list(log.values())), moments]))
+        losses, moments = shared.split([len(log), len(moments)])
+        values = dict(zip(log, losses.tolist(), strict=True))  # one transfer from the device
+        if not values["faulty"]:
             self.prior.see(moments)
-        return log
+        return values
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
