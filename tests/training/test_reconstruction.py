@@ -12,6 +12,7 @@ from tiny_runs import hr, losses, lr
 
 from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
 from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.prepare import prepare_procedural
 from gramhd_core.errors import BadConfig
 from gramhd_core.networks.encoders import Encoder, EncoderConfig
 from gramhd_core.training.config import RunConfig
@@ -41,7 +42,8 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_photographs_alone_teach(heads: Path, tmp_path: Path) -> None:
+def test_photographs_alone_teach(tmp_path: Path) -> None:
+    heads = prepare_procedural(8, tmp_path / "heads", size=32, workers=1).out
     field = [
         f"generator.field.{name}" for name in ("start_density=5", "delta=1", "frequency_gain=5", "frequency_bias=12")
     ]
