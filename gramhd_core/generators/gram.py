@@ -21,7 +21,8 @@ from gramhd_core.networks.fields import Field, FieldConfig
 from gramhd_core.networks.predictors import ManifoldsConfig, MlpPredictor, build_predictor
 from gramhd_core.scenes.field_manifolds import FieldManifolds
 from gramhd_core.scenes.manifolds import RadianceManifolds
-from gramhd_core.scenes.surfaces import Surfaces, single_valued
+from gramhd_core.scenes.refined import refined
+from gramhd_core.scenes.surfaces import Surfaces, single_valued, stamp
 from gramhd_core.scenes.views import RenderConvention, background_point
 
 CENTRE_SAMPLES = 10_000  # latents averaged for the truncation centre (both official repositories)
@@ -65,6 +66,7 @@ class GramConfig:
         return replace(
             self,
             field=replace(self.field, view_dependence="camera", fp32_phases=False),
+            manifolds=replace(self.manifolds, hits="dense"),
             convention=RenderConvention("endpoints", "full", 64, "cut", "sum", opaque_background=False),
             half_width=0.12,
             map_sampling="endpoints",
@@ -161,7 +163,7 @@ class Gram(nn.Module):
             return value.rgb, value.sigma
 
         return FieldManifolds(
-            surfaces or self.predictor,
+            surfaces or self.ray_surfaces(),
             ask,
             len(latent),
             c.manifolds.level_sets,
@@ -184,6 +186,19 @@ class Gram(nn.Module):
         self._grids: dict[int, Grid] = {}
         self._heights: Surfaces | None = None
         self._made_with: Tensor | None = None
+        self._refined: tuple[tuple, Surfaces] | None = None
+
+    def ray_surfaces(self) -> Surfaces:
+        """What the rays of the field's own pictures meet: the predictor, searched along every ray or (once per change
+        of its weights) into a table. Gradients reach the predictor either way."""
+        c = self.config
+        if not isinstance(self.predictor, MlpPredictor) or c.manifolds.hits == "dense":
+            return self.predictor
+        now = stamp(*self.predictor.parameters())
+        if self._refined is None or self._refined[0] != now:
+            made = refined(self.predictor, c.cameras, background_z=c.manifolds.background_z)
+            self._refined = (now, made)
+        return self._refined[1]
 
     def _keep_geometry_only_of_these_weights(self) -> None:
         weights = torch.cat(

@@ -37,6 +37,9 @@ class ManifoldsConfig:
     near: float = 0.88  # search range along camera and gridding rays, distances
     far: float = 1.12
     samples: int = 64
+    # how the field's own pictures find MLP surfaces: searched along every ray (published), or met in a table of their
+    # heights and refined: scenes/refined.py
+    hits: Literal["dense", "refined"] = "refined"
 
     def __post_init__(self) -> None:
         at_least(self, 2, "count", "samples")
@@ -53,7 +56,7 @@ class ManifoldsConfig:
 
 
 class MlpPredictor(nn.Module):
-    """M: 3 -> hidden x layers -> 1, ReLU. Always in fp32, whatever autocast says: its values need it."""
+    """M: 3 -> hidden x layers -> 1, ReLU. Precise as its weights are, whatever autocast says: its values need it."""
 
     def __init__(self, config: ManifoldsConfig):
         super().__init__()
@@ -78,8 +81,30 @@ class MlpPredictor(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """World points [..., 3] -> field values [...]."""
         with torch.autocast(points.device.type, enabled=False):
-            x = points.float() * (1 / self.config.box) - points.new_tensor(self.config.centre)
+            x = points.to(self.output_layer.weight.dtype) * (1 / self.config.box) - points.new_tensor(
+                self.config.centre
+            )
             return self.output_layer(self.network(x))[..., 0]
+
+    def _scaled(self, points: Tensor) -> Tensor:
+        x = points.to(self.output_layer.weight.dtype)
+        return x * (1 / self.config.box) - x.new_tensor(self.config.centre)
+
+    def along(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """World points and directions [P, 3] -> field values [P] and their rates along the directions [P], per world
+        unit; the rates carry no gradient."""
+        with torch.autocast(points.device.type, enabled=False):
+            x = points.to(self.output_layer.weight.dtype) * (1 / self.config.box) - points.new_tensor(
+                self.config.centre
+            )
+            rate = directions.to(x.dtype) * (1 / self.config.box)
+            for part in self.network:
+                x = part(x)
+                with torch.no_grad():
+                    rate = rate @ part.weight.mT if isinstance(part, nn.Linear) else rate * (x > 0)
+            with torch.no_grad():
+                rate = rate @ self.output_layer.weight.mT
+            return self.output_layer(x)[..., 0], rate[..., 0]
 
     def hits(self, rays: Rays, *, beyond: float = 0.0) -> Hits:
         """First crossings of every level along rays, found among `samples` points (linear root). Differentiable.

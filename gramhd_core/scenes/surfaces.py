@@ -199,10 +199,13 @@ class Crossings(NamedTuple):
     count: Tensor
 
 
-def crossings(predictor: MlpPredictor, xy: Tensor, reach: float, *, samples: int = 128) -> Crossings:
-    """Search |z| <= reach at `samples` points per column xy [P, 2]; a level above the whole column lies at +reach,
-    one that the column never falls to at -reach."""
-    heights = torch.linspace(reach, -reach, samples, dtype=xy.dtype, device=xy.device)
+def crossings(
+    predictor: MlpPredictor, xy: Tensor, reach: float | tuple[float, float], *, samples: int = 128
+) -> Crossings:
+    """Search bottom <= z <= top (reach; a number: +-reach) at `samples` points per column xy [P, 2]; a level above the
+    whole column lies at the top, one that the column never falls to at the bottom."""
+    bottom, top = reach if isinstance(reach, tuple) else (-reach, reach)
+    heights = torch.linspace(top, bottom, samples, dtype=xy.dtype, device=xy.device)
     columns = torch.cat([xy[:, None].expand(-1, samples, -1), heights[None, :, None].expand(len(xy), -1, 1)], dim=-1)
     values = torch.cat([predictor(part) for part in columns.split(CHUNK // samples)])
     near, far = values[:, :-1], values[:, 1:]
@@ -214,8 +217,8 @@ def crossings(predictor: MlpPredictor, xy: Tensor, reach: float, *, samples: int
         count = falls.sum(dim=1)
         drop = torch.where(count > 0, s0 - s1, 1)
         root = torch.lerp(heights[k[:, 0]], heights[k[:, 0] + 1], (s0 - level) / drop)
-        missed = torch.where(values[:, 0] < level, reach, -reach)
-        rise = (count > 0) * drop * ((samples - 1) / (2 * reach))
+        missed = torch.where(values[:, 0] < level, top, bottom)
+        rise = (count > 0) * drop * ((samples - 1) / (top - bottom))
         found.append((torch.where(count > 0, root, missed), rise, count))
     return Crossings(*(torch.stack(part, dim=1) for part in zip(*found, strict=True)))
 
