@@ -18,6 +18,7 @@ from typing import Any
 from gramhd_core.files import cannot_write, write_text
 from gramhd_core.training.alarms import Alarm
 from gramhd_core.training.config import TrainConfig
+from gramhd_core.training.event_file import EventFile
 
 
 class RunLog:
@@ -36,10 +37,9 @@ class RunLog:
         rate = (step - self.since) * self.config.batch / (time.monotonic() - self.started)
         known = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._append("stats.jsonl", {**known, "images_per_s": round(rate, 2)})
+        points = {name: x for name, x in known.items() if name not in ("step", "images") and x is not None}
         with self._writing("TensorBoard events"):
-            for name, value in known.items():
-                if name not in ("step", "images") and value is not None:
-                    self.board.add_scalar(name, value, step)
+            self.events.scalars(points, step=step)
 
     def alarm(self, alarm: Alarm, *, step: int) -> None:
         """Keep an alarm that was told."""
@@ -53,18 +53,16 @@ class RunLog:
         self._append("alarms.jsonl", told)
 
     def close(self) -> None:
-        """Finish the TensorBoard events."""
-        with self._writing("TensorBoard events"):
-            self.board.close()
+        """Everything is written already."""
+        self.events.close()
 
     def _begin(self, step: int, returns: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._cut("stats.jsonl", lambda line: line["step"] <= step)
         self._cut("alarms.jsonl", lambda line: line["step"] <= step and line.get("returns", 0) <= returns)
         self.since, self.started = step, time.monotonic()
         with self._writing("TensorBoard events"):
-            self.board = SummaryWriter(str(self.folder), purge_step=step + 1)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.events = EventFile(self.folder, purge=step + 1)
 
     def _cut(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop lines, and one that a kill or a full disk cut off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def test_a_log_is_cut_back_to_where_the_run_stands(tmp_path: Path) -> None:
     config = lr().train
     log = RunLog(tmp_path, config, step=0, returns=0)
     for step in range(1, 6):
-        log.write({"step": step, "images": step, "loss": float("nan") if step == 2 else 0.5})
+        log.write({"step": step, "images": step, "loss": math.nan if step == 2 else 0.5})
     log.went_back(lost=5, step=3, returns=1, sentence="back")
     log.write({"step": 4, "images": 4, "loss": 0.25})
     log.close()
@@ -140,3 +141,16 @@ def test_a_log_is_cut_back_to_where_the_run_stands(tmp_path: Path) -> None:
     assert [line["returns"] for line in lines(tmp_path / "alarms.jsonl")] == [1]
     RunLog(tmp_path, config, step=3, returns=0).close()  # the return is still to come
     assert len(lines(tmp_path / "stats.jsonl")) == 3 and not lines(tmp_path / "alarms.jsonl")
+
+
+def test_curves_are_read_by_tensorboard_and_what_was_done_again_counts_once(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = RunLog(tmp_path, lr().train, step=0, returns=0)
+    for step in range(1, 6):
+        log.write({"step": step, "images": 2 * step, "loss": math.nan if step == 1 else step})
+    log.went_back(lost=5, step=3, returns=1, sentence="back")
+    log.write({"step": 4, "images": 8, "loss": 40.0})
+    log.close()
+    known = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [(point.step, point.value) for point in known] == [(2, 2.0), (3, 3.0), (4, 40.0)]
