@@ -33,6 +33,7 @@ MIRRORED = ("yaw", "part", "light_yaw")  # change sign in the mirror
 CONSTANT = 1e-6  # standard deviation below which there is nothing to learn
 GROUP = 16  # images that are degraded alike
 COARSEST, NOISIEST = 1.7, 0.08
+CALIBRATION = 3000  # heads that say what white features are
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,15 @@ def train_features(
             progress.advance(note=f"loss {loss.item():.3f}")
     progress.finish()
     network.eval().requires_grad_(False)
+    calibrate(network, seen)
     return Trained(network, {"plan": asdict(plan), **figures(network, unseen)})
+
+
+@torch.no_grad()
+def calibrate(network: FeatureNetwork, heads: Heads) -> None:
+    """White features over the first heads, as they are."""
+    batches = heads.images[:CALIBRATION].split(100)
+    network.whiten(torch.cat([network.features(images_from_bytes(batch)) for batch in batches]))
 
 
 def _standardise(network: FeatureNetwork, heads: Heads) -> None:

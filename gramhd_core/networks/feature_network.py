@@ -21,6 +21,7 @@ from gramhd_core.networks.discriminators import SLOPE, coordinates
 from gramhd_core.tensor_files import load_tensors, save_tensors
 
 ASSET = Path(__file__).resolve().parents[1] / "assets" / "procedural_features.safetensors"
+RIDGE = 0.1
 PATCH = 4  # pixels: side of the squares whose colours enter as channels
 
 
@@ -48,7 +49,7 @@ class FeatureConfig:
 
 
 class Reading(NamedTuple):
-    """features [B, F], mean 0 and variance 1 over training pictures; attributes [B, A] in their own units."""
+    """features [B, F], white over training pictures (see `whiten`); attributes [B, A] in their own units."""
 
     features: Tensor
     attributes: Tensor
@@ -88,18 +89,39 @@ class FeatureNetwork(nn.Module):
         self.gather = nn.Linear(widths[-1] * side**2, config.features)
         self.standard = nn.BatchNorm1d(config.features, affine=False)
         self.answer = nn.Linear(config.features, len(attributes))
+        self.register_buffer("centre", torch.zeros(config.features))
+        self.register_buffer("whitening", torch.eye(config.features))
         self.register_buffer("attribute_mean", torch.zeros(len(attributes)))
         self.register_buffer("attribute_sd", torch.ones(len(attributes)))
+        self.centre: Tensor
+        self.whitening: Tensor
         self.attribute_mean: Tensor
         self.attribute_sd: Tensor
 
     def forward(self, image: Tensor) -> Reading:
         """[B, 3, S, S] in [-1, 1], any S -> Reading."""
-        features = self.features(image)
-        return Reading(features, self.attribute_mean + self.attribute_sd * self.answer(features))
+        seen = self._see(image)
+        attributes = self.attribute_mean + self.attribute_sd * self.answer(seen)
+        return Reading((seen - self.centre) @ self.whitening, attributes)
 
     def features(self, image: Tensor) -> Tensor:
         """[B, 3, S, S] in [-1, 1] -> [B, F]."""
+        return self(image).features
+
+    @torch.no_grad()
+    def whiten(self, features: Tensor) -> None:
+        """Let features [n, F], made before, have mean 0 and about the unit covariance from now on.
+
+        Without it two thirds of their variance lie in one direction, and distances hardly see the others. Directions
+        of little variance are held back: `RIDGE` of the mean variance is added to each.
+        """
+        self.centre += features.mean(dim=0) @ torch.linalg.inv(self.whitening)
+        variance, axes = torch.linalg.eigh((features - features.mean(dim=0)).T.cov().double())
+        scale = (variance + RIDGE * variance.mean()).rsqrt()
+        self.whitening.copy_(self.whitening @ ((axes * scale) @ axes.T).float())
+
+    def _see(self, image: Tensor) -> Tensor:
+        """[B, F], each of mean 0 and variance 1."""
         patches = F.pixel_unshuffle(resized(image, self.config.image_size), PATCH)
         x = torch.cat([patches, coordinates(patches)], dim=1)
         x = F.leaky_relu(self.enter_norm(self.enter(x)), SLOPE)
@@ -125,8 +147,8 @@ def images_from_bytes(images: Tensor) -> Tensor:
 
 
 def save_feature_network(path: Path | str, network: FeatureNetwork, provenance: dict[str, Any]) -> None:
-    """One safetensors file, matrices as 16-bit floats."""
-    tensors = {name: t.half() if t.ndim > 1 else t for name, t in network.state_dict().items()}
+    """One safetensors file, weights as 16-bit floats."""
+    tensors = {name: t.half() if name.endswith("weight") else t for name, t in network.state_dict().items()}
     header = {
         "kind": "feature network",
         "config": to_dict(network.config),

@@ -57,6 +57,19 @@ def test_pictures_of_any_size_are_read(network: FeatureNetwork, size: int) -> No
     torch.testing.assert_close(flat, network(torch.full((1, 3, 32, 32), 0.3)).features)
 
 
+def test_white_features_are_white_and_attributes_stay(network: FeatureNetwork) -> None:
+    images = pictures(400, 32)
+    attributes = network(images).attributes
+    network.whiten(network.features(images))
+    white = network.features(images)
+    torch.testing.assert_close(white.mean(dim=0), torch.zeros(6), atol=1e-3, rtol=0)
+    spread = torch.linalg.eigvalsh(white.T.cov())
+    assert 0 < spread[0] and spread[-1] < 1
+    assert torch.equal(network(images).attributes, attributes)
+    network.whiten(white)  # once more changes little
+    torch.testing.assert_close(network.features(images).mean(dim=0), torch.zeros(6), atol=1e-3, rtol=0)
+
+
 def test_a_mirrored_picture_is_turned_the_other_way(network: FeatureNetwork) -> None:
     straight, mirrored = network.pose(pictures(3, 32)), network.pose(pictures(3, 32).flip(-1))
     torch.testing.assert_close(mirrored, straight * torch.tensor([1.0, -1.0]))
