@@ -165,7 +165,8 @@ class Field(nn.Module):
                 biases[-1] = biases[-1] + along @ along.new_tensor(LOCKED)
                 along = None
         heads = [self._head(i) for i in range(1, len(layers))]
-        offset = torch.stack([bias for _, bias in heads]).sum(dim=0)
+        # not sum(): the gradient of that is one piece of memory for all biases, which then is scaled and added to twice
+        offset = points.new_ones(len(heads)) @ torch.stack([bias for _, bias in heads])
         stages = Stages(weights, biases, torch.stack([weight for weight, _ in heads]), offset, along)
         return summed_heads(points * (1 / c.box), directions if along is not None else None, stages)
 

@@ -57,6 +57,15 @@ def test_both_twins_agree_in_values_and_in_every_gradient(
             assert torch.allclose(value / scale, fast[name] / scale, atol=tolerance), name
 
 
+def test_no_two_gradients_share_memory() -> None:
+    """Clipping scales gradients in place, and micro-batches add to them in place: shared ones would change twice."""
+    for view, features in (("none", 5), ("camera", 0)):
+        found = made(view, features, twin="auto")
+        grads = [t for t in found.values() if t.grad_fn is None]
+        spans = sorted((t.data_ptr(), t.data_ptr() + t.numel() * t.element_size()) for t in grads)
+        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+
+
 def test_gradients_do_not_depend_on_threads(threads: None) -> None:
     torch.set_num_threads(1)
     alone = made("locked", 3, twin="auto")
