@@ -151,7 +151,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_whole_batch() -> None:
         sides = [
             Side(list(net), torch.optim.Adam(list(net), lr=1e-3)) for net in (recipe.trainable, list(d.parameters()))
         ]
-        step = GanStep(config.train, d, *sides, torch.amp.GradScaler("cpu", enabled=False))
+        step = GanStep(config.train, d, sides[0], sides[1], torch.amp.GradScaler("cpu", enabled=False))
         reals = torch.rand(16, 3, 16, 16, generator=rng) * 2 - 1
         norms[pieces] = step(draw, reals, torch.zeros(16, 2), step=0)["d_norm"]
     assert norms[1] == pytest.approx(norms[2], rel=1e-3)
