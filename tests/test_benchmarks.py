@@ -19,6 +19,7 @@ SMALLEST = {
     "bench_render": ["--levels", "3", "--maps", "32", "--sizes", "16", "--repeats", "1"],
     "bench_surfaces": ["tiny", "--size", "6", "--grid", "96"],
     "bench_training": ["tiny", "--steps", "1"],
+    "bench_training_step": ["tiny"],
     "bench_views": ["tiny", "--repeats", "1"],
 }
 

@@ -244,10 +244,8 @@ class Gram(nn.Module):
         With `view_from` (N cameras) directions point from each item's own camera; otherwise they are locked.
         """
         n, size, levels = len(latent), int(grid.backdrop.shape[1] ** 0.5), grid.hits.points.shape[2]
-        if torch.is_grad_enabled():
-            channels = self._ask(_points(grid.hits, grid.backdrop).expand(n, -1, -1), latent, view_from)
-        else:
-            channels = self._ask_in_chunks(grid.distinct.expand(n, -1, -1), latent, view_from)[:, grid.place]
+        ask = self._ask if torch.is_grad_enabled() else self._ask_in_chunks
+        channels = ask(grid.distinct.expand(n, -1, -1), latent, view_from).index_select(1, grid.place)
         channels = channels.reshape(n, size, size, levels + 1, -1).permute(0, 3, 4, 1, 2)
         maps, background = channels[:, :-1], channels[:, -1, :3]
         if self.config.mask_maps:

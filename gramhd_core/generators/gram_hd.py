@@ -24,6 +24,7 @@ from gramhd_core.generators.gram import (
 )
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.networks.fields import FieldConfig
+from gramhd_core.networks.forgetful import forgets, made_again
 from gramhd_core.networks.super_resolution import (
     BackgroundSuperResolution,
     MapSuperResolution,
@@ -169,9 +170,22 @@ class GramHd(nn.Module):
         """maps [N, L, 4, S, S] and background [N, 3, S, S]."""
         n, levels = low.maps.shape[:2]
         if torch.is_grad_enabled():
-            return self.foreground(low.maps.flatten(0, 1), style).unflatten(0, (n, levels)), self.background(
-                low.background
-            )
+            flat = low.maps.flatten(0, 1)
+            if forgets(self.config.sr, flat):
+                return self._made_again(low, style)
+            return self.foreground(flat, style).unflatten(0, (n, levels)), self.background(low.background)
+        return self._made(low, style)
+
+    def _made_again(self, low: LowResolutionMaps, style: Tensor) -> tuple[Tensor, Tensor]:
+        """With gradients, in the memory of one map: see networks/forgetful.py."""
+        with torch.no_grad():
+            maps, background = self._made(LowResolutionMaps(low.maps.detach(), low.background.detach()), style.detach())
+        maps = made_again(self.foreground, lambda: maps.flatten(0, 1), low.maps.flatten(0, 1), style)
+        background = made_again(self.background, lambda: background, low.background)
+        return maps.unflatten(0, low.maps.shape[:2]), background
+
+    def _made(self, low: LowResolutionMaps, style: Tensor) -> tuple[Tensor, Tensor]:
+        """Without gradients."""
         if self._compiled(low.maps):
             from gramhd_core.networks.fast_super_resolution import super_resolve  # numba takes a second to import
 
