@@ -45,7 +45,8 @@ demo-model: $(STAMP) ## train the built-in model anew, as it was made (hours; go
 	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
 	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr16 --preset demo
 	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr32 --preset demo32 --start $(MODEL)/lr16
-	cp "$$($(BIN)/gramhd train-hr --data $(MODEL)/heads --out $(MODEL)/hr --preset demo --lr-ckpt $(MODEL)/lr32)" \
+	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr64 --preset demo64 --start $(MODEL)/lr32
+	cp "$$($(BIN)/gramhd train-hr --data $(MODEL)/heads --out $(MODEL)/hr --preset demo --lr-ckpt $(MODEL)/lr64)" \
 		gramhd_core/assets/demo.safetensors
 
 pictures: $(STAMP) ## make the pictures of README.md anew with the built-in model

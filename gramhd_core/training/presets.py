@@ -107,13 +107,13 @@ _DEMO_TRAIN = TrainConfig(
 _DEMO_SR = SuperResolutionConfig(
     z_dim=64,
     features=16,
-    width=32,
+    width=24,
     growth=16,
     blocks=0,
-    up_channels=(32, 16),
+    up_channels=(16,),
     style_hidden=64,
     background_blocks=0,
-    background_up_channels=(16, 12),
+    background_up_channels=(16,),
     start="residual",
     upsampling="bilinear",
 )
@@ -150,10 +150,25 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
         DiscriminatorConfig(32, (16, 32, 48, 96, 144), coordinates="input", minibatch_std=True, entries=2),
         replace(_DEMO_TRAIN, images=40_000, batch=8, reconstruction_lr=4e-4, cooldown=10_000),
     ),
+    ("demo64", "lr"): RunConfig(
+        "demo64",
+        "lr",
+        _with_features(_DEMO_LOW, 0, 64),
+        DiscriminatorConfig(64, (12, 16, 32, 48, 96, 144), coordinates="input", minibatch_std=True),
+        replace(
+            _DEMO_TRAIN,
+            images=9_000,
+            batch=8,
+            reconstruction_lr=4e-4,
+            cooldown=3_000,
+            sample_every=1_000,
+            save_every=1_000,
+        ),
+    ),
     ("demo", "hr"): RunConfig(
         "demo",
         "hr",
-        GramHdConfig(_with_features(_DEMO_LOW, 16, 32), _DEMO_SR),
+        GramHdConfig(_with_features(_DEMO_LOW, 16, 64), _DEMO_SR),
         DiscriminatorConfig(
             128,
             (8, 16, 24, 32, 48, 96, 144),
