@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gramhd_cli import console, options
+from gramhd_cli import console, launch, options
 
 # Repeated from gramhd_core.outputs, which imports torch; a test keeps both equal.
 VIEWS = ("image", "rand", "multiview1x3", "multiview3x7", "grid", "epi", "video", "interpolation")
@@ -56,6 +56,7 @@ def sample(
         float, typer.Option(help="Which line makes the epi strip: 0 is the top, 1 the bottom of the picture.")
     ] = 0.48,
     device: options.Device = "auto",
+    devices: launch.Devices = 1,
     precision: options.Precision = "auto",
     json: options.Json = False,
 ) -> None:
@@ -65,7 +66,8 @@ def sample(
     frame for an interpolation; once per view for an imported gram64 model,
     whose pictures are defined ray by ray). The same seed is the same head,
     whatever else is made with it. A saved scene shows its one head without the
-    model that made it. Prints the path of every file; --json says more.
+    model that made it. Several GPUs (--devices) share the seeds. Prints the path
+    of every file; --json says more.
 
     Examples:
         gramhd sample --ckpt runs/hr --seeds 0-9 --out pics
@@ -103,11 +105,15 @@ def sample(
         html=html,
     )
     precision = options.known_precision(precision)
-    generator = load_generator(ckpt, device=options.resolve_device(device))
+    request.check_devices(devices)
+    launch.shared(devices)
+    place = launch.place(device)
+    generator = load_generator(ckpt, device=place)
     set_precision(generator, precision)
     heads = identities(generator, asked, trunc)
     request = replace(request, seeds=heads.seeds, truncation=heads.truncation)
     provenance = {"checkpoint": name_of(ckpt)} if save_scene else None
-    with console.progress() as progress:
-        done = pictures.sample(generator, request, out, provenance=provenance, progress=progress)
-    console.result(done.document() if json else [file.path for file in done.files], json=json)
+    with launch.world(place) as world, launch.progress() as progress:
+        done = pictures.sample(generator, request, out, provenance=provenance, progress=progress, world=world)
+    if launch.speaks():
+        console.result(done.document() if json else [file.path for file in done.files], json=json)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from gramhd_core.progress import Progress, Silent
 from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene import Scene
 from gramhd_core.scenes.scene_files import SUFFIX, save_scene
+from gramhd_core.world import ALONE, World
 
 CONTACT_SHEET_TILES = 100  # later seeds do not appear on the contact sheet
 GRID_PIXELS = 2**27  # what common viewers still open
@@ -55,16 +56,42 @@ def sample(
     *,
     provenance: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Sampled:
     """Write what `request` asks for into the folder `out`; files of the same name are replaced, each at once.
 
     provenance: what scene files shall say about the model, beside family, seed and truncation. A saved scene as
-    generator takes its own seed and truncation only (`checkpoints.saved_scene.identities`).
+    generator takes its own seed and truncation only (`checkpoints.saved_scene.identities`). world: processes that
+    share the seeds, each with the generator on its own device; the first one writes what shows several seeds.
     """
     started = time.perf_counter()
-    identities(generator, request.seeds, request.truncation)
+    request.check_devices(world.size)
     studio = _Studio(generator, request, Path(out), provenance or {}, progress or Silent())
-    work = {"grid": _grid, "epi": _epi, "video": _video, "interpolation": _interpolation}.get(request.view, _stills)
+    studio.seeds = tuple(world.share(request.seeds))
+    with world.agreed():
+        identities(generator, request.seeds, request.truncation)
+        parts = _pictures_of_seeds(studio)
+    parts = [part for share in world.gather(parts) for part in share]
+    studio.take_over(world.gather((studio.written, studio.scenes, studio.pictures)))
+    with world.agreed():
+        if world.first:
+            _pictures_of_all(studio, sorted(parts, key=lambda part: request.seeds.index(part.seed)))
+    seconds = time.perf_counter() - started
+    return Sampled(request, studio.size, tuple(studio.written), studio.scenes, studio.pictures, seconds)
+
+
+class _Part(NamedTuple):
+    """What one seed adds to a picture of several: a thumbnail, or a row of the grid."""
+
+    seed: int
+    picture: np.ndarray | Shots
+    views: Views
+
+
+def _pictures_of_seeds(studio: _Studio) -> list[_Part]:
+    """Everything that shows one seed, of the seeds of this process."""
+    request = studio.request
+    work = {"grid": _grid_rows, "epi": _epi, "video": _video, "interpolation": _interpolation}
     if request.view in MOVIES:
         require_av()  # before minutes of rendering, not after
     if request.html:
@@ -75,38 +102,46 @@ def sample(
         raise files.cannot_write(studio.out, error) from error
     try:
         with torch.no_grad():
-            work(studio)
+            return work.get(request.view, _stills)(studio) or []
     finally:
         studio.progress.finish()
+
+
+def _pictures_of_all(studio: _Studio, parts: list[_Part]) -> None:
+    """What shows several seeds: the grid or the contact sheet, and the page."""
+    request = studio.request
+    seeds, views = tuple(part.seed for part in parts), tuple(view for part in parts for view in part.views)
+    if request.view == "grid":
+        rows = [part.picture for part in parts if isinstance(part.picture, Shots)]
+        studio.save_stills("grid", joined(rows), SHEETS["grid"][1], seeds, views)
+    elif len(parts) > 1:
+        tiles = [part.picture for part in parts if isinstance(part.picture, np.ndarray)]
+        picture = images.contact_sheet(tiles, [f"seed {seed}" for seed in seeds])
+        name = "sheet.png" if request.view == "image" else f"sheet_{request.view}.png"
+        studio.save(name, picture, "contact_sheet", seeds, views)
     if request.html:
         page = write_gallery(request, studio.written, studio.out, size=studio.size)
         studio.written.append(SampledFile(page, "gallery", request.seeds, (), ()))
-    seconds = time.perf_counter() - started
-    return Sampled(request, studio.size, tuple(studio.written), studio.scenes, studio.pictures, seconds)
 
 
-def _stills(studio: _Studio) -> None:
-    """image, rand, multiview1x3, multiview3x7: one picture per seed; and a contact sheet of single views."""
+def _stills(studio: _Studio) -> list[_Part]:
+    """image, rand, multiview1x3, multiview3x7: one picture per seed. Returns tiles for the contact sheet."""
     request = studio.request
     stem = "seed{:04d}" if request.view == "image" else f"seed{{:04d}}_{request.view}"
     rows, columns = SHEETS[request.view]
-    tiles, tile_views = [], ()
-    studio.start(len(request.seeds) * rows * columns)
-    for seed in request.seeds:
+    on_sheet = request.seeds[:CONTACT_SHEET_TILES] if rows * columns == 1 else ()
+    tiles = []
+    studio.start(len(studio.seeds) * rows * columns)
+    for seed in studio.seeds:
         cameras, shots = studio.stills(seed)
         studio.save_stills(stem.format(seed), shots, columns, (seed,), _angles(cameras))
-        if rows * columns == 1 and len(tiles) < CONTACT_SHEET_TILES:
-            tiles.append(images.thumbnail(shots.rgb[0]))
-            tile_views += _angles(cameras)
-    if len(tiles) > 1:
-        seeds = request.seeds[: len(tiles)]
-        picture = images.contact_sheet(tiles, [f"seed {seed}" for seed in seeds])
-        name = "sheet.png" if request.view == "image" else f"sheet_{request.view}.png"
-        studio.save(name, picture, "contact_sheet", seeds, tile_views)
+        if seed in on_sheet:
+            tiles.append(_Part(seed, images.thumbnail(shots.rgb[0]), _angles(cameras)))
+    return tiles
 
 
-def _grid(studio: _Studio) -> None:
-    """One picture: a row per seed, a column per yaw."""
+def _grid_rows(studio: _Studio) -> list[_Part]:
+    """One picture: a row per seed, a column per yaw. Returns its rows."""
     seeds, columns = studio.request.seeds, SHEETS["grid"][1]
     if len(seeds) * columns * studio.size**2 > GRID_PIXELS:
         raise BadArgument(
@@ -114,13 +149,12 @@ def _grid(studio: _Studio) -> None:
             expected=f"at most {GRID_PIXELS // (columns * studio.size**2)} rows of that size fit into one picture",
             remedy="use fewer --seeds or a smaller --size",
         )
-    studio.start(len(seeds) * columns)
-    rows, views = [], ()
-    for seed in seeds:
+    studio.start(len(studio.seeds) * columns)
+    rows = []
+    for seed in studio.seeds:
         cameras, shots = studio.stills(seed)
-        rows.append(shots)
-        views += _angles(cameras)
-    studio.save_stills("grid", joined(rows), columns, seeds, views)
+        rows.append(_Part(seed, shots, _angles(cameras)))
+    return rows
 
 
 def _epi(studio: _Studio) -> None:
@@ -129,8 +163,8 @@ def _epi(studio: _Studio) -> None:
     steps = request.frames or trajectories.EPI_STEPS
     cameras = trajectories.epi(studio.generator.cameras, size=studio.size, steps=steps)
     row = line_row(studio.size, request.epi_line)
-    studio.start(len(request.seeds) * steps)
-    for seed in request.seeds:
+    studio.start(len(studio.seeds) * steps)
+    for seed in studio.seeds:
         scene = studio.identity(seed)
         middle, strip = np.empty(0), []
         for shots in studio.shoot(scene, cameras, f"seed {seed}"):
@@ -144,8 +178,8 @@ def _epi(studio: _Studio) -> None:
 def _video(studio: _Studio) -> None:
     """One video per seed: the camera moves once around its path."""
     cameras = studio.path(studio.request.frames or trajectories.VIDEO_FRAMES)
-    studio.start(len(studio.request.seeds) * len(cameras))
-    for seed in studio.request.seeds:
+    studio.start(len(studio.seeds) * len(cameras))
+    for seed in studio.seeds:
         scene = studio.identity(seed)
         takes = studio.shoot(scene, cameras, f"seed {seed}")
         studio.film(f"seed{seed:04d}", takes, (seed,), _angles(cameras))
@@ -180,10 +214,18 @@ class _Studio:
     ):
         self.generator, self.request, self.out, self.progress = generator, request, out, progress
         self.provenance = provenance
+        self.seeds = request.seeds  # those that are this process's work
         self.size = request.size or generator.image_size
         self.device = device_of(generator)
         self.written: list[SampledFile] = []
         self.scenes = self.pictures = 0
+
+    def take_over(self, made: list[tuple[list[SampledFile], int, int]]) -> None:
+        """Go on as if this process had made what all have: files, in the order of their seeds, scenes and pictures."""
+        place = {seed: i for i, seed in enumerate(self.request.seeds)}
+        written, scenes, pictures = zip(*made, strict=True)
+        self.written = sorted((file for part in written for file in part), key=lambda file: place[file.seeds[0]])
+        self.scenes, self.pictures = sum(scenes), sum(pictures)
 
     def start(self, pictures: int) -> None:
         """Announce how many views there will be."""

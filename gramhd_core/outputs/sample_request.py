@@ -88,6 +88,15 @@ class SampleRequest:
         )
         self._check_view()
 
+    def check_devices(self, devices: int) -> None:
+        """BadArgument if that many devices cannot share this work."""
+        _check(
+            devices == 1 or self.view != "interpolation",
+            f"{devices} devices were given for --view interpolation",
+            "that is one film, made frame after frame",
+            "drop --devices or use another view",
+        )
+
     def _check_view(self) -> None:
         """What not every view can have."""
         _check(
