@@ -79,7 +79,7 @@ def evaluate(
         "truncation": trunc,
         "size": size or generator.image_size,
         "seconds": round(time.monotonic() - started, 1),
-        "scores": scores,
+        "scores": {metric: {name: float(f"{v:.6g}") for name, v in part.items()} for metric, part in scores.items()},
     }
     console.result(document if json else lines(scores), json=json)
 

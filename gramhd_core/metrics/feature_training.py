@@ -40,11 +40,11 @@ CALIBRATION = 3000  # heads that say what white features are
 class TrainingPlan:
     """epochs: passes over the heads. held_out: how many of the last heads are only for the figures."""
 
-    epochs: int = 9
+    epochs: int = 8
     batch: int = 64
-    rate: float = 3e-3
+    rate: float = 2e-3
     held_out: int = 1000
-    pose_weight: float = 40.0
+    pose_weight: float = 6.0
     seed: int = 0
 
     def __post_init__(self) -> None:
