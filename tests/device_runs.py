@@ -20,7 +20,7 @@ SPREAD = "discriminator.minibatch_std=true"
 BOTH = ["train.reconstruction=1", "train.adversary=true", "train.discriminator_from=8", "train.adversarial_from=16"]
 JOBS = {  # preset, stage, settings; six steps each
     "spread": ("tiny", "lr", [SPREAD, "train.sample_every=48", "train.save_every=24"]),
-    "pieces": ("tiny", "lr", [SPREAD, "train.micro_batches=4", "train.fresh_fakes=false"]),
+    "pieces": ("tiny", "lr", [SPREAD, "train.micro_batches=8", "train.fresh_fakes=false", "train.reconstruction=1"]),
     "teams": ("tiny", "lr", [SPREAD, "train.batch=12", "train.micro_batches=3", "train.images=72"]),
     "high": ("tiny", "hr", []),
     "demo": ("demo", "lr", BOTH),

@@ -52,11 +52,12 @@ class Reconstruction:
         finite, otherwise 0.
         """
         c = self.config
-        places = self.world.part(len(reals) * self.world.size, micro_batches=c.micro_batches).places
-        noise = torch.randn(len(reals) * self.world.size, self.encoder.z_dim, generator=rng)[places].to(reals.device)
+        batch = len(reals) * self.world.size
+        part = self.world.part(batch, micro_batches=c.micro_batches)
+        noise = torch.randn(batch, self.encoder.z_dim, generator=rng)[part.places].to(reals.device)
         log: dict[str, Tensor] = {}
         latents = []
-        for real, angle, unit in zip(*(t.chunk(c.micro_batches) for t in (reals, angles, noise)), strict=True):
+        for real, angle, unit in zip(*(t.chunk(part.pieces) for t in (reals, angles, noise)), strict=True):
             guess = self.encoder(real)
             latents.append(guess.draw(unit))
             made = self.draw(latents[-1], self.cameras.at(angle[:, 0], angle[:, 1], size=real.shape[-1]))
@@ -65,9 +66,9 @@ class Reconstruction:
                 "divergence": c.reconstruction * c.divergence * guess.divergence(),
                 **made.extra,
             }
-            backward(torch.stack(list(parts.values())).sum() / c.micro_batches)
-            for name, part in parts.items():
-                log[name] = log.get(name, 0) + part.detach() / c.micro_batches
+            backward(torch.stack(list(parts.values())).sum() / part.pieces)
+            for name, loss in parts.items():
+                log[name] = log.get(name, 0) + loss.detach() / part.pieces
         self.world.average_gradients(self.parameters)
         update = careful_update(self.optimiser, self.parameters, clip=c.clip)
         log["faulty"] = (~update.made).float()
