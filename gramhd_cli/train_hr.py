@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gramhd_cli import console, launch, options
-from gramhd_cli.train_lr import Images, MaxMinutes, MaybeData, MaybeOut, Seed, ShowConfig, need, overrides, report
+from gramhd_cli.train_lr import Images, MaxMinutes, MaybeData, MaybeOut, Seed, ShowConfig, Vram, need, overrides, report
 
 LrCkpt = Annotated[
     Path | None,
@@ -25,6 +25,7 @@ def train_hr(
     seed: Seed = None,
     images: Images = None,
     max_minutes: MaxMinutes = None,
+    vram: Vram = None,
     device: options.Device = "auto",
     devices: launch.Devices = 1,
     show_config: ShowConfig = False,
@@ -39,13 +40,16 @@ def train_hr(
       gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr
       gramhd train-hr --data heads --out hr --lr-ckpt lr --max-minutes 20
       gramhd train-hr --data ffhq --out hr --lr-ckpt lr --preset gramhd256-ffhq
+      gramhd train-hr --data ffhq --out hr --lr-ckpt lr --preset gramhd256-ffhq --vram 24
       gramhd train-hr --data ffhq --out hr --lr-ckpt lr --devices 8
       gramhd train-hr --preset gramhd512-ffhq --show-config
     """
+    from gramhd_core.training.memory import fitted
     from gramhd_core.training.presets import run_config
     from gramhd_core.training.train_hr import train_hr as train
 
     config = run_config(preset, "hr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
+    config = fitted(config, vram)
     if show_config:
         console.result(config.describe(), json=True)
         return

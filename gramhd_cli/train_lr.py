@@ -27,6 +27,12 @@ Images = Annotated[
 MaxMinutes = Annotated[
     float | None, typer.Option("--max-minutes", help="Stop, with a checkpoint, after this long.", show_default=False)
 ]
+Vram = Annotated[
+    float | None,
+    typer.Option(
+        "--vram", min=0, help="GB of memory per device: the batch goes through in pieces that fit.", show_default=False
+    ),
+]
 Start = Annotated[
     Path | None,
     typer.Option("--start", help="Begin with the weights of this run or checkpoint.", show_default=False),
@@ -45,6 +51,7 @@ def train_lr(
     seed: Seed = None,
     images: Images = None,
     max_minutes: MaxMinutes = None,
+    vram: Vram = None,
     device: options.Device = "auto",
     devices: launch.Devices = 1,
     show_config: ShowConfig = False,
@@ -66,10 +73,12 @@ def train_lr(
       gramhd train-lr --data heads --out runs/lr32 --start runs/lr --preset demo32
       gramhd train-lr --preset gram64-ffhq --show-config
     """
+    from gramhd_core.training.memory import fitted
     from gramhd_core.training.presets import run_config
     from gramhd_core.training.train_lr import train_lr as train
 
     config = run_config(preset, "lr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
+    config = fitted(config, vram)
     if show_config:
         console.result(config.describe(), json=True)
         return
