@@ -29,11 +29,11 @@ from gramhd_core.training.train_lr import train_lr
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
-PHASES = [  # 24 steps of 2: photographs, then the discriminator as well, then the generator against it
-    *("train.batch=2", "train.images=48", "train.save_every=4", "train.sample_every=40", "train.keep_every=20"),
+PHASES = [  # 32 steps of 2: photographs, then the discriminator as well, then the generator against it
+    *("train.batch=2", "train.images=64", "train.save_every=4", "train.sample_every=40", "train.keep_every=20"),
     *("train.reconstruction=1", "train.discriminator_from=16", "train.adversarial_from=32", "train.log_every=1"),
 ]
-STEPS = 24
+STEPS = 32
 NURSERY = """
 import os, sys, warnings
 import gramhd_core.training.train_lr, gramhd_core.training.presets
@@ -94,7 +94,22 @@ def written(out: Path) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> bool:
+def lines_of(out: Path) -> int:
+    """How many steps the log has, whole lines only."""
+    file = out / "stats.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def gone(process: int) -> bool:
+    """Whether a life has ended by itself."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 120.0) -> bool:
     """Wait for it; whether it came true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -118,18 +133,21 @@ def newest_that_opens(out: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # of lives, on a busy machine
 def test_a_run_killed_twenty_times_is_the_run_that_was_not(heads: Path, tmp_path: Path, nursery: Nursery) -> None:
-    """Half of the kills come at any moment, half while a file is being written."""
+    """Every life is cut off zero to two steps beyond the last one, half of them while a file is being written."""
     whole, out, rng = tmp_path / "whole", tmp_path / "run", random.Random(0)
-    started = time.monotonic()
     nursery.start(*command(heads, whole, PHASES))
     assert nursery.wait() == 0
-    lifetime, known, caught = (time.monotonic() - started) / 6, -1, 0
+    known, caught = -1, 0
     for kill in range(KILLS):
+        steps = lines_of(out) + rng.randint(0, 2)
         process = nursery.start(*command(heads, out, PHASES))
-        time.sleep(rng.uniform(0, lifetime))
+        assert until(lambda goal=steps, process=process: lines_of(out) >= goal or gone(process))
+        time.sleep(rng.uniform(0, 0.1))
         if kill % 2:
-            caught += until(lambda: written(out), seconds=lifetime)
-        os.kill(process, signal.SIGKILL)  # not reaped before `wait`: the number is still its own
+            assert until(lambda process=process: written(out) or gone(process))
+            caught += not gone(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
         assert nursery.wait() in (-signal.SIGKILL, 0)
         step = newest_that_opens(out)
         assert step >= known
