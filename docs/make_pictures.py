@@ -24,7 +24,7 @@ from gramhd_core.outputs.trajectories import orbit
 PICTURES = Path(__file__).parent / "pictures"
 LARGEST = 300_000  # bytes of a committed picture
 SEEDS, COLUMNS = range(24), 8
-TURNS, FRAMES, FRAME_MS = range(4), 40, 60  # heads of the loop side by side
+TURNS, FRAMES, FRAME_MS = range(3), 24, 90  # heads of the loop side by side
 
 
 def main(ckpt: str) -> None:
@@ -32,12 +32,12 @@ def main(ckpt: str) -> None:
     quarters = torch.tensor([-0.45, -0.15, 0.15, 0.45])
     heads = [pictures(generator, seed, generator.cameras.at(0.0, quarters[seed % 4], size=112)) for seed in SEEDS]
     save(Image.fromarray(sheet(np.concatenate(heads), columns=COLUMNS)), PICTURES / "heads.png")
-    path = orbit(generator.cameras, size=144, frames=FRAMES, yaw=0.45)
+    path = orbit(generator.cameras, size=112, frames=FRAMES, yaw=0.45)
     turning = np.concatenate([pictures(generator, seed, path) for seed in TURNS], axis=2)
     frames = [Image.fromarray(frame) for frame in turning]
-    palette = Image.fromarray(np.concatenate(turning[::8])).quantize(255)
+    palette = Image.fromarray(np.concatenate(turning[::8])).quantize(63)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    loop = {"save_all": True, "append_images": small[1:], "duration": FRAME_MS, "loop": 0, "optimize": False}
+    loop = {"save_all": True, "append_images": small[1:], "duration": FRAME_MS, "loop": 0, "optimize": True}
     small[0].save(PICTURES / "turning.gif", **loop)
     check(PICTURES / "turning.gif")
     for view, size, seed in (("multiview3x7", 128, 3), ("epi", 256, 3)):
@@ -54,8 +54,10 @@ def pictures(generator: Generator, seed: int, cameras) -> np.ndarray:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """As a PNG of 256 colours, which the eye does not miss at this size."""
-    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    """As a PNG; of 256 colours if it is too large with all of them."""
+    picture.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     check(path)
 
 
