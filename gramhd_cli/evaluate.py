@@ -52,7 +52,7 @@ def evaluate(
     Examples:
         gramhd eval --ckpt runs/hr --data heads
         gramhd eval pose geometry --ckpt runs/hr --data heads --samples 500
-        gramhd eval fid-procedural --ckpt runs/hr --data heads --samples 2000 --json
+        gramhd eval fid-procedural --ckpt hr --data heads --samples 2000
         gramhd eval fid-procedural --ckpt runs/hr --data heads --untrained
     """
     import time

@@ -40,7 +40,7 @@ def train_hr(
       gramhd train-hr --data heads --out runs/hr --lr-ckpt runs/lr
       gramhd train-hr --data heads --out hr --lr-ckpt lr --max-minutes 20
       gramhd train-hr --data ffhq --out hr --lr-ckpt lr --preset gramhd256-ffhq
-      gramhd train-hr --data ffhq --out hr --lr-ckpt lr --preset gramhd256-ffhq --vram 24
+      gramhd train-hr --data ffhq --out hr --lr-ckpt lr --vram 24
       gramhd train-hr --data ffhq --out hr --lr-ckpt lr --devices 8
       gramhd train-hr --preset gramhd512-ffhq --show-config
     """

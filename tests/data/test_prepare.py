@@ -173,7 +173,7 @@ def test_ctrl_c_with_worker_processes_is_quiet_and_leaves_a_folder_that_can_be_f
     while not (journal.exists() and journal.read_text().count("\n") > 1) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does: the workers get it too
-    assert child.communicate(timeout=30) == (None, b"") and child.returncode == 130
+    assert child.communicate(timeout=90) == (None, b"") and child.returncode == 130
     records = lines(journal)[1:]
     assert 0 < len(records) < 4000 and all((out / record["name"]).exists() for record in records)
 

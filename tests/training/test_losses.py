@@ -143,13 +143,13 @@ def test_wrong_overrides_are_one_sentence(text: str, words: str) -> None:
         ("generator.sr.z_dim=32", "one z drives"),
         ("generator.sr.features=8", "as many features"),
         ("generator.sr.background_up_channels=8,8,8", "same number of times"),
-        ("generator.convention.hits=upsampled", "interpolated hits"),
+        ("generator.convention.hits=upsampled generator.convention.hit_size=32", "interpolated hits"),
         ("generator.sr.upsampling=cubic", "shuffle, bilinear"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_one_sentence(text: str, words: str) -> None:
     with pytest.raises(BadConfig, match=words):
-        run_config("demo", "hr", [text])
+        run_config("demo", "hr", text.split())
 
 
 def test_unknown_presets_get_the_nearest() -> None:
