@@ -32,7 +32,7 @@ demo: $(STAMP) ## heads of the built-in model within a minute, then the whole me
 	$(BIN)/gramhd train-lr --data $(DEMO)/heads --out $(DEMO)/lr --preset demo32 --start $(DEMO)/lr16 \
 		--images 8000 --set train.cooldown=4000
 	$(BIN)/gramhd train-hr --data $(DEMO)/heads --out $(DEMO)/hr --preset demo --lr-ckpt $(DEMO)/lr \
-		--images 2000 --set train.cooldown=1000
+		--images 1200 --set train.cooldown=800
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-15 --view image --out $(DEMO)/heads-made
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --view multiview3x7 --out $(DEMO)/multiview
 	$(BIN)/gramhd sample --ckpt $(DEMO)/hr --seeds 0-2 --size 256 --view video --out $(DEMO)/video
