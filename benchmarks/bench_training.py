@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from report import report
+from training_runs import new_run
 
 WARM_UP = 2  # steps
-HEADS, PIXELS = 16, 64  # of the data set: what it shows does not matter, and all images are kept decoded
+PIXELS = 64  # of the data set: all its images are kept decoded
 
 
 def main(preset: str, *, steps: int, settings: list[str], device: str) -> None:
@@ -59,31 +59,11 @@ def work(task: dict) -> float:
     from gramhd_cli import allocator
 
     allocator.install()
-    from gramhd_core.checkpoints.checkpoint import Checkpoint
-    from gramhd_core.data.dataset import DatasetReader
-    from gramhd_core.data.prepare import prepare_procedural
-    from gramhd_core.generators.gram import Gram, GramConfig
     from gramhd_core.training.presets import run_config
-    from gramhd_core.training.run import Run
-    from gramhd_core.training.train_hr import recipe_hr
-    from gramhd_core.training.train_lr import recipe_lr
 
     config = run_config(task["preset"], task["stage"], [*task["settings"], "train.grow_discriminator=false"])
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = prepare_procedural(HEADS, folder / "heads", size=PIXELS, workers=1).out
-        if isinstance(config.generator, GramConfig):
-            recipe = recipe_lr(config)
-        else:
-            low = replace(config.generator.low, field=replace(config.generator.low.field, features=0))
-            Checkpoint("gram", low, dict(Gram(low).state_dict()), 0, 0, {}).save(folder / "low.safetensors")
-            recipe = recipe_hr(config, folder / "low.safetensors")
-        run = Run(
-            recipe,
-            DatasetReader(data, size=config.generator.image_size, mirror=True),
-            folder / "run",
-            device=task["device"],
-        )
+        run = new_run(config, Path(name), pixels=PIXELS, device=task["device"])
         for _ in range(WARM_UP):
             run.advance()
         started = time.perf_counter()

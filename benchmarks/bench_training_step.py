@@ -11,7 +11,8 @@ field and super-resolution for both halves.
 
 The plain side is the published procedure, written as its paper and reference describe it:
 
-* compatible conventions: colours depend on the camera; in stage 2 hits are searched at 64 x 64 rays and interpolated;
+* compatible conventions (`.compatible()` configs, another model than ours): colours depend on the camera; in stage 2
+  hits are searched at 64 x 64 rays and interpolated;
 * the predictor is evaluated at 64 points of every ray, also of the gridding rays, in every forward pass;
 * every point is asked of the field, by plain autograd: products, sines and cosines in turn, all activations kept;
 * in stage 2 the field renders the low-resolution picture in every forward pass, for D as well as for G;
@@ -40,9 +41,9 @@ from pathlib import Path
 from typing import Any
 
 from report import peak_mb, report
+from training_runs import new_run
 
 PRESETS_OF = {"published": {"lr": "gram64-ffhq", "hr": "gramhd256-ffhq"}}
-HEADS = 4  # images of the data set: what they show does not matter
 SIDES = ("fast", "plain")
 
 
@@ -106,34 +107,29 @@ def one_step(run: Any) -> float:
     return time.perf_counter() - started
 
 
+def settings_of(task: dict) -> list[str]:
+    """Both sides do the whole step of the adversarial training; small presets would leave parts of it out."""
+    batch, lazy = task["batch"], 1 if task["side"] == "plain" else task["lazy"]
+    return [
+        *([f"train.batch={batch}", "train.micro_batches=1"] if batch else []),
+        f"train.r1_every={lazy}",
+        "train.fresh_fakes=true",
+        "train.grow_discriminator=false",
+        "train.reconstruction=0",
+        "train.adversary=true",
+        "train.discriminator_from=0",
+        "train.adversarial_from=0",
+    ]
+
+
 def prepared(task: dict, folder: Path) -> Any:
     """A run that can begin."""
-    from gramhd_core.checkpoints.checkpoint import Checkpoint
-    from gramhd_core.data.dataset import DatasetReader
-    from gramhd_core.data.prepare import prepare_procedural
-    from gramhd_core.generators.gram import Gram, GramConfig
     from gramhd_core.training.presets import run_config
-    from gramhd_core.training.run import Run
-    from gramhd_core.training.train_hr import recipe_hr
-    from gramhd_core.training.train_lr import recipe_lr
 
-    batch = task["batch"]
-    settings = [f"train.batch={batch}", "train.micro_batches=1"] if batch else []
-    settings += [f"train.r1_every={1 if task['side'] == 'plain' else task['lazy']}", "train.fresh_fakes=true"]
-    settings += ["train.grow_discriminator=false", "train.reconstruction=0", "train.discriminator_from=0"]
-    settings += ["train.adversarial_from=0"]
-    config = run_config(task["preset"], task["stage"], settings)
+    config = run_config(task["preset"], task["stage"], settings_of(task))
     if task["side"] == "plain":
         config = replace(config, generator=config.generator.compatible())
-    size = config.generator.image_size
-    data = prepare_procedural(HEADS, folder / "heads", size=size, workers=1).out
-    if isinstance(config.generator, GramConfig):
-        recipe = recipe_lr(config)
-    else:
-        low = replace(config.generator.low, field=replace(config.generator.low.field, features=0))
-        Checkpoint("gram", low, dict(Gram(low).state_dict()), 0, 0, {}).save(folder / "low.safetensors")
-        recipe = recipe_hr(config, folder / "low.safetensors")
-    return Run(recipe, DatasetReader(data, size=size, mirror=True), folder / "run", device="cpu")
+    return new_run(config, folder)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gramhd_cli import console, options
+from gramhd_cli import console, launch, options
 
 # Repeated from gramhd_core.metrics, which imports torch; a test keeps both equal.
 METRICS = ("fid-procedural", "pose", "geometry", "consistency", "diversity")
@@ -36,6 +36,7 @@ def evaluate(
         bool, typer.Option("--untrained", help="Judge the same model with random weights: the other end of the scale.")
     ] = False,
     device: options.Device = "auto",
+    devices: launch.Devices = 1,
     json: options.Json = False,
 ) -> None:
     """Score a model: how near its heads are to a data set's, and how true.
@@ -47,7 +48,8 @@ def evaluate(
     share of heads whose nose is nearer than the cheeks and those nearer than the
     ears. consistency: PSNR between a turned head and its frontal picture moved
     along its distances. diversity: distances between samples, in those of the
-    data. The data set needs twice as many images as there are samples.
+    data. The data set needs twice as many images as there are samples. Several
+    GPUs (--devices) share the heads.
 
     Examples:
         gramhd eval --ckpt runs/hr --data heads
@@ -65,12 +67,15 @@ def evaluate(
 
     names = known_metrics(metrics or ())  # wrong input is refused before anything is loaded
     request = EvaluationRequest(samples, truncation=trunc, size=size)
-    place = options.resolve_device(device)
     reader = DatasetReader(data)
+    launch.shared(devices)
+    place = launch.place(device)
     generator = untrained_twin(ckpt, device=place) if untrained else load_generator(ckpt, device=place)
     started = time.monotonic()
-    with console.progress() as progress:
-        scores = scores_of(Evaluation(generator, reader, request=request, progress=progress), names)
+    with launch.world(place) as world, launch.progress() as progress:
+        scores = scores_of(Evaluation(generator, reader, request=request, progress=progress, world=world), names)
+    if not launch.speaks():
+        return
     document: dict[str, Any] = {
         "checkpoint": name_of(ckpt),
         "untrained": untrained,

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from gramhd_cli import console, launch, options
-from gramhd_cli.train_lr import Images, MaxMinutes, MaybeData, MaybeOut, Seed, ShowConfig, Vram, need, overrides, report
+from gramhd_cli.train_lr import (
+    Images,
+    KeepBest,
+    MaxMinutes,
+    MaybeData,
+    MaybeOut,
+    Seed,
+    ShowConfig,
+    Vram,
+    judge_of,
+    need,
+    overrides,
+    report,
+)
 
 LrCkpt = Annotated[
     Path | None,
@@ -26,6 +39,7 @@ def train_hr(
     images: Images = None,
     max_minutes: MaxMinutes = None,
     vram: Vram = None,
+    keep_best: KeepBest = None,
     device: options.Device = "auto",
     devices: launch.Devices = 1,
     show_config: ShowConfig = False,
@@ -44,9 +58,12 @@ def train_hr(
       gramhd train-hr --data ffhq --out hr --lr-ckpt lr --devices 8
       gramhd train-hr --preset gramhd512-ffhq --show-config
     """
+    from dataclasses import replace
+
+    from gramhd_core.training.loop import train
     from gramhd_core.training.memory import fitted
     from gramhd_core.training.presets import run_config
-    from gramhd_core.training.train_hr import train_hr as train
+    from gramhd_core.training.train_hr import recipe_hr
 
     config = run_config(preset, "hr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
     config = fitted(config, vram)
@@ -54,11 +71,11 @@ def train_hr(
         console.result(config.describe(), json=True)
         return
     data, out, lr_ckpt = need(data, "--data heads"), need(out, "--out runs/hr"), need(lr_ckpt, "--lr-ckpt runs/lr")
+    score = judge_of(data, keep_best)
     launch.shared(devices)
     place = launch.place(device)
     with launch.world(place) as world, launch.progress() as progress:
-        checkpoint = train(
-            data, out, lr_checkpoint=lr_ckpt, config=config, device=place, progress=progress, world=world
-        )
+        recipe = replace(recipe_hr(config, lr_ckpt), score=score)
+        checkpoint = train(recipe, data, out, device=place, progress=progress, world=world)
     if launch.speaks():
         report(checkpoint, stage="hr", out=out, json=json)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gramhd_cli import console, launch, options
 from gramhd_core.errors import BadArgument
+
+if TYPE_CHECKING:
+    from gramhd_core.training.recipe import Score
 
 # Both are needed to train, neither to look at a config.
 MaybeData = Annotated[
@@ -33,6 +36,15 @@ Vram = Annotated[
         "--vram", min=0, help="GB of memory per device: the batch goes through in pieces that fit.", show_default=False
     ),
 ]
+KeepBest = Annotated[
+    int | None,
+    typer.Option(
+        "--keep-best",
+        metavar="SAMPLES",
+        help="Score every checkpoint by FID (procedural features, see eval) of so many heads; the best one stays.",
+        show_default=False,
+    ),
+]
 Start = Annotated[
     Path | None,
     typer.Option("--start", help="Begin with the weights of this run or checkpoint.", show_default=False),
@@ -52,6 +64,7 @@ def train_lr(
     images: Images = None,
     max_minutes: MaxMinutes = None,
     vram: Vram = None,
+    keep_best: KeepBest = None,
     device: options.Device = "auto",
     devices: launch.Devices = 1,
     show_config: ShowConfig = False,
@@ -73,9 +86,12 @@ def train_lr(
       gramhd train-lr --data heads --out runs/lr32 --start runs/lr --preset demo32
       gramhd train-lr --preset gram64-ffhq --show-config
     """
+    from dataclasses import replace
+
+    from gramhd_core.training.loop import train
     from gramhd_core.training.memory import fitted
     from gramhd_core.training.presets import run_config
-    from gramhd_core.training.train_lr import train_lr as train
+    from gramhd_core.training.train_lr import recipe_lr
 
     config = run_config(preset, "lr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
     config = fitted(config, vram)
@@ -83,10 +99,12 @@ def train_lr(
         console.result(config.describe(), json=True)
         return
     data, out = need(data, "--data heads"), need(out, "--out runs/lr")
+    score = judge_of(data, keep_best)
     launch.shared(devices)
     place = launch.place(device)
     with launch.world(place) as world, launch.progress() as progress:
-        checkpoint = train(data, out, config=config, start=start, device=place, progress=progress, world=world)
+        recipe = replace(recipe_lr(config, start), score=score)
+        checkpoint = train(recipe, data, out, device=place, progress=progress, world=world)
     if launch.speaks():
         report(checkpoint, stage="lr", out=out, json=json)
 
@@ -97,6 +115,15 @@ def need(path: Path | None, example: str) -> Path:
         option = example.split()[0]
         raise BadArgument(f"{option} is missing", expected="training needs one", remedy=f"give for example {example}")
     return path
+
+
+def judge_of(data: Path, samples: int | None) -> Score | None:
+    """How checkpoints are scored, if they are."""
+    if samples is None:
+        return None
+    from gramhd_core.metrics.image_quality import judge
+
+    return judge(data, samples)
 
 
 def overrides(

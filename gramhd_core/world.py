@@ -149,6 +149,15 @@ class World:
             dist.all_gather_object(values, value)
         return values
 
+    def collect(self, value: Item) -> list[Item] | None:
+        """Everybody's value, by rank, in the first process; None in the others (for what is too large for all)."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.first else None
+        with _others_alive():
+            dist.gather_object(value, values)
+        return values
+
     @contextlib.contextmanager
     def agreed(self) -> Iterator[None]:
         """A user error inside, in any process, is raised in all of them: nobody waits for one that has given up.

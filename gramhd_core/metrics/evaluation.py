@@ -6,7 +6,7 @@ metric asks for it. Sample i is the head and the camera of `gramhd sample --seed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from gramhd_core.networks.feature_network import (
 )
 from gramhd_core.outputs.shots import device_of, joined, latent_of_seed, render_shots
 from gramhd_core.progress import Progress, Silent
+from gramhd_core.world import ALONE, World
 
 FEWEST, MOST = 16, 100_000
 TURNED = 200  # heads that are looked at from several sides
@@ -63,6 +64,18 @@ class EvaluationRequest:
             )
 
 
+def check_enough(reader: DatasetReader, request: EvaluationRequest) -> None:
+    """BadDataset if there are not two images for every sample."""
+    if len(reader) < 2 * request.samples:
+        most = len(reader) // 2
+        fewer = f"use --samples {most} or prepare more images"
+        raise BadDataset(
+            f"{reader.path} has {len(reader)} images",
+            expected=f"{request.samples} samples are compared with twice as many, in two halves",
+            remedy=fewer if most >= FEWEST else f"prepare {2 * FEWEST} or more",
+        )
+
+
 class Pictures(NamedTuple):
     """images uint8 [n, 3, S, S]; angles [n, 2]: the pitch and yaw they were taken from, radians."""
 
@@ -78,9 +91,26 @@ class Turned(NamedTuple):
     alpha: Tensor
     distance: Tensor
 
+    @classmethod
+    def empty(cls, cameras: Camera, heads: int) -> Turned:
+        """Room for that many heads."""
+        places = (heads, len(cameras), cameras.height, cameras.width)
+        rgb = torch.empty(*places[:2], 3, *places[2:], dtype=torch.uint8)
+        return cls(cameras, rgb, torch.empty(places), torch.empty(places))
+
+
+class Shots(NamedTuple):
+    """What is photographed of a model."""
+
+    samples: Pictures
+    turned: Turned
+
 
 class Evaluation:
-    """A model beside a data set. Raises BadArgument for saved scenes, BadDataset for data sets that are too small."""
+    """A model beside a data set. Raises BadArgument for saved scenes, BadDataset for data sets that are too small.
+
+    world: processes that share the heads. All of them call `photograph`; pictures and scores are the first one's.
+    """
 
     def __init__(
         self,
@@ -89,8 +119,9 @@ class Evaluation:
         *,
         request: EvaluationRequest | None = None,
         progress: Progress | None = None,
+        world: World = ALONE,
     ):
-        self.generator, self.reader, self.progress = generator, reader, progress or Silent()
+        self.generator, self.reader, self.progress, self.world = generator, reader, progress or Silent(), world
         self.request = request or EvaluationRequest()
         if isinstance(generator, SavedScene):
             raise BadArgument(
@@ -98,27 +129,19 @@ class Evaluation:
                 expected="scores are of a model that makes many heads",
                 remedy="name the checkpoint that made the scene",
             )
-        if len(reader) < 2 * self.request.samples:
-            most = len(reader) // 2
-            raise BadDataset(
-                f"{reader.path} has {len(reader)} images",
-                expected=f"{self.request.samples} samples are compared with twice as many, in two halves",
-                remedy=f"use --samples {most} or prepare more images"
-                if most >= FEWEST
-                else f"prepare {2 * FEWEST} or more",
-            )
+        check_enough(reader, self.request)
         self.size = self.request.size or generator.image_size
-        self._shot: tuple[Pictures, Turned] | None = None
+        self._shot: Shots | None = None
 
     @property
     def samples(self) -> Pictures:
         """n heads, each seen by a camera of the model's own prior."""
-        return self._shots()[0]
+        return self._shots.samples
 
     @property
     def turned(self) -> Turned:
         """The first heads again (200 at the most), from level cameras at the yaws of `TURNED_YAW`."""
-        return self._shots()[1]
+        return self._shots.turned
 
     @cached_property
     def halves(self) -> tuple[Pictures, Pictures]:
@@ -151,38 +174,75 @@ class Evaluation:
         first, second = self.halves
         return in_batches(self.network.features, first.images), in_batches(self.network.features, second.images)
 
-    def _shots(self) -> tuple[Pictures, Turned]:
+    def photograph(self) -> None:
+        """Make what this process takes of the heads, and bring all of them to the first process."""
+        if self._shot is not None:
+            return
+        mine = self.world.share(range(self.request.samples))
+        with self.world.agreed():
+            shots = shoot(self.generator, self.request, seeds=mine, size=self.size, progress=self.progress)
+        shares = self.world.collect(shots)
+        self._shot = shots if shares is None else interleaved(shares)
+
+    @property
+    def _shots(self) -> Shots:
         """One pass over the heads: the networks run once for each."""
-        if self._shot is None:
-            self._shot = shoot(self.generator, self.request, size=self.size, progress=self.progress)
+        self.photograph()
+        assert self._shot is not None and self.world.first
         return self._shot
 
 
 @torch.no_grad()
 def shoot(
-    generator: Generator, request: EvaluationRequest, *, size: int, progress: Progress | None = None
-) -> tuple[Pictures, Turned]:
-    """Photograph n heads once each by a camera of the prior, the first of them from the sides as well."""
+    generator: Generator,
+    request: EvaluationRequest,
+    *,
+    seeds: Sequence[int] | None = None,
+    size: int,
+    progress: Progress | None = None,
+) -> Shots:
+    """Photograph heads once each by a camera of the prior, the first 200 from the sides as well.
+
+    seeds: which of the n; all, if not given.
+    """
     progress, device = progress or Silent(), device_of(generator)
+    seeds = range(request.samples) if seeds is None else seeds
     sides = generator.cameras.at(torch.zeros(len(TURNED_YAW)), torch.tensor(TURNED_YAW), size=size)
-    turned, n = min(TURNED, request.samples), request.samples
-    images = torch.empty(n, 3, size, size, dtype=torch.uint8)
-    angles, views = torch.empty(n, 2), []
-    progress.start("Making heads", n)
-    for seed in range(n):
+    images = torch.empty(len(seeds), 3, size, size, dtype=torch.uint8)
+    turned = Turned.empty(sides, sum(seed < TURNED for seed in seeds))
+    angles = torch.empty(len(seeds), 2)
+    progress.start("Making heads", len(seeds))
+    for place, seed in enumerate(seeds):
         latent, rng = latent_of_seed(generator, seed, truncation=request.truncation)
         camera = generator.cameras.sample(1, rng, size=size)
-        cameras = _together(camera, sides) if seed < turned else camera
+        cameras = _together(camera, sides) if seed < TURNED else camera
         shots = joined(list(render_shots(generator.scene(latent), cameras, device=device)))
         rgb = torch.from_numpy(shots.rgb).movedim(-1, 1)
-        images[seed], angles[seed] = rgb[0], torch.stack([camera.pitch[0], camera.yaw[0]])
-        if seed < turned:
+        images[place], angles[place] = rgb[0], torch.stack([camera.pitch[0], camera.yaw[0]])
+        if seed < TURNED:
             assert shots.distance is not None, "every family of the house knows distances"
-            alpha = torch.from_numpy(shots.alpha[1:]).float() / 255
-            views.append((rgb[1:].clone(), alpha, torch.from_numpy(shots.distance[1:]).clone()))
+            turned.rgb[place] = rgb[1:]
+            turned.alpha[place] = torch.from_numpy(shots.alpha[1:]).float() / 255
+            turned.distance[place] = torch.from_numpy(shots.distance[1:])
         progress.advance()
     progress.finish()
-    return Pictures(images, angles), Turned(sides, *(torch.stack(part) for part in zip(*views, strict=True)))
+    return Shots(Pictures(images, angles), turned)
+
+
+def interleaved(shares: Sequence[Shots]) -> Shots:
+    """The shots of all processes, of which process r of W made those of seeds r, r + W, ..., in order of seeds."""
+    if len(shares) == 1:
+        return shares[0]
+
+    def zipped(parts: Sequence[Tensor]) -> Tensor:
+        whole = parts[0].new_empty(sum(len(part) for part in parts), *parts[0].shape[1:])
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        return whole
+
+    samples = Pictures(*(zipped(parts) for parts in zip(*(share.samples for share in shares), strict=True)))
+    cameras, turned = shares[0].turned.cameras, [share.turned[1:] for share in shares]
+    return Shots(samples, Turned(cameras, *(zipped(parts) for parts in zip(*turned, strict=True))))
 
 
 def _together(first: Camera, second: Camera) -> Camera:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.errors import MissingDependency
-from gramhd_core.metrics.evaluation import Evaluation
+from gramhd_core.generators.generator import Generator
+from gramhd_core.metrics.evaluation import Evaluation, EvaluationRequest, check_enough
 from gramhd_core.networks.feature_network import images_from_bytes, load_feature_network
 
 EXTRACTOR = "procedural-heads"  # its name in torch-fidelity
@@ -34,6 +38,17 @@ def quality(evaluation: Evaluation) -> dict[str, float]:
     floor = distances(*evaluation.half_features)
     scores = {name: (pairs[0][name] + pairs[1][name]) / 2 for name in floor}
     return scores | {name + FLOOR: value for name, value in floor.items()}
+
+
+def judge(data: Path, samples: int) -> Callable[[Generator], float]:
+    """Model -> its FID (procedural features) against the data set, of that many samples: the lower the better.
+
+    Raises now what would be wrong then: BadArgument, BadDataset, MissingDependency.
+    """
+    reader, request = DatasetReader(data), EvaluationRequest(samples)
+    check_enough(reader, request)
+    torch_fidelity()
+    return lambda generator: quality(Evaluation(generator, reader, request=request))[FID]
 
 
 def distances(first: Tensor, second: Tensor) -> dict[str, float]:

@@ -16,6 +16,8 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.training.config import RunConfig
 from gramhd_core.training.gan_step import Fakes
 
+Score = Callable[[Gram | GramHd], float]
+
 
 @dataclass
 class Recipe:
@@ -30,7 +32,7 @@ class Recipe:
     trainable: list[nn.Parameter]
     draw: Callable[[Tensor, Camera], Fakes]
     start: Path | None = None
-    score: Callable[[Gram | GramHd], float] | None = None
+    score: Score | None = None
 
 
 @contextlib.contextmanager

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 
-from gramhd_core.checkpoints.checkpoint import Checkpoint
+from gramhd_cli import launch
+from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
 from gramhd_core.checkpoints.saved_scene import SavedScene
 from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.data.prepare import prepare_procedural
 from gramhd_core.errors import BadArgument, BadCheckpoint, BadDataset
 from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.metrics import METRICS, evaluate, known_metrics
-from gramhd_core.metrics.evaluation import TURNED_YAW, Evaluation, EvaluationRequest, shoot, untrained_twin
+from gramhd_core.metrics.evaluation import (
+    TURNED_YAW,
+    Evaluation,
+    EvaluationRequest,
+    interleaved,
+    shoot,
+    untrained_twin,
+)
 from gramhd_core.outputs.sample import sample
 from gramhd_core.outputs.sample_request import SampleRequest
 from gramhd_core.scenes.scene_files import load_scene
@@ -108,3 +119,52 @@ def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
     with pytest.raises(BadArgument, match="did you mean `geometry`"):
         known_metrics(["pose", "geometri"])
     assert known_metrics([]) == tuple(METRICS) and known_metrics(["pose", "pose"]) == ("pose",)
+
+
+SHARED = """
+import json, os, sys
+import torch
+from gramhd_core.checkpoints.checkpoint import load_generator
+from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.metrics import evaluate
+from gramhd_core.metrics.evaluation import Evaluation, EvaluationRequest
+from gramhd_core.world import joined
+
+torch.set_num_threads(1)
+generator, reader = load_generator(sys.argv[1]), DatasetReader(sys.argv[2])
+with joined("cpu", rank=int(os.environ["RANK"]), size=3, meeting=os.environ["GRAMHD_MEETING"]) as world:
+    scores = evaluate(Evaluation(generator, reader, request=EvaluationRequest(16), world=world))
+assert bool(scores) == world.first
+if world.first:
+    print(json.dumps(scores))
+"""
+
+
+@pytest.mark.slow
+def test_three_devices_find_the_scores_of_one(
+    small_gram_hd: GramHd,
+    reader: DatasetReader,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "model.safetensors"
+    Checkpoint("gram-hd", small_gram_hd.config, dict(small_gram_hd.state_dict()), 1, 8, {}).save(path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch.run_on(3, [sys.executable, "-c", SHARED, str(path), str(reader.path)]) == 0
+    shared = json.loads(capfd.readouterr().out.splitlines()[-1])
+    alone = evaluate(Evaluation(load_generator(str(path)), reader, request=SIXTEEN))
+    assert list(shared) == list(alone)
+    for metric, scores in alone.items():
+        assert shared[metric] == pytest.approx(scores, rel=1e-5, abs=1e-7), metric
+
+
+def test_shares_come_together_in_the_order_of_seeds(small_gram_hd: GramHd) -> None:
+    whole = shoot(small_gram_hd, EvaluationRequest(17), size=16)
+    shares = [shoot(small_gram_hd, EvaluationRequest(17), seeds=range(17)[rank::3], size=16) for rank in range(3)]
+    together = interleaved(shares)
+    assert torch.equal(together.samples.images, whole.samples.images)
+    assert torch.equal(together.samples.angles, whole.samples.angles)
+    assert torch.equal(together.turned.rgb, whole.turned.rgb)
+    assert torch.equal(together.turned.distance, whole.turned.distance)

@@ -64,6 +64,8 @@ class Shown(NamedTuple):
         return np.frombuffer(data, np.uint8).reshape(size, size, 4)
 
     def at_rest(self) -> None:
+        """Wait until what was asked for has begun (a frame may take long) and has ended."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         self.until("!gramhd.state.moving")
 
     def until(self, condition: str) -> None:
@@ -207,7 +209,6 @@ def test_beyond_its_range_the_head_gives_way_and_comes_back(opened: Callable[...
     held = shown.state()["yaw"]
     assert high + 0.02 < held < high + 0.2, "a soft end, but an end"
     shown.page.mouse.up()
-    shown.page.wait_for_timeout(100)
     shown.at_rest()
     assert low <= shown.state()["yaw"] <= high + 1e-6
     assert high == pytest.approx(PRIOR.yaw_mean + 2 * PRIOR.yaw_sd)
@@ -220,7 +221,6 @@ def test_a_thrown_head_turns_on_and_stays_in_its_range(opened: Callable[..., Sho
     shown.page.mouse.move(100, 200, steps=3)
     shown.page.mouse.up()
     released = shown.state()["yaw"]
-    shown.page.wait_for_timeout(100)
     shown.at_rest()
     low, high = shown.state()["yawRange"]
     assert low - 1e-6 <= shown.state()["yaw"] <= high + 1e-6
@@ -234,12 +234,11 @@ def test_the_wheel_zooms_towards_the_pointer(opened: Callable[..., Shown]) -> No
     shown.page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.5 * box["height"])
     for _ in range(4):
         shown.page.mouse.wheel(0, -120)
-    shown.page.wait_for_timeout(100)
+    shown.until("gramhd.state.zoom > 1.5")  # wheels are not waited for
     shown.at_rest()
     state = shown.state()
     assert state["zoom"] > 1.5 and state["pan"][0] < -0.1 and abs(state["pan"][1]) < 0.02
     shown.page.keyboard.press("0")
-    shown.page.wait_for_timeout(100)
     shown.at_rest()
     assert shown.state()["zoom"] == 1 and shown.state()["pan"] == [0, 0]
 
@@ -337,7 +336,6 @@ def test_the_keyboard_does_what_the_pointer_does(opened: Callable[..., Shown]) -
     shown.page.evaluate("gramhd.setView(0, 0)")
     shown.page.locator("#picture").focus()
     shown.page.keyboard.press("ArrowRight")
-    shown.page.wait_for_timeout(100)
     shown.at_rest()
     assert shown.state()["yaw"] == pytest.approx(-0.1, abs=0.01)
     for key, wanted in (("d", "depth"), ("o", "opacity"), ("c", "colour")):
@@ -381,7 +379,6 @@ def test_touch_turns_and_pinches_on_a_phone(opened: Callable[..., Shown]) -> Non
     send("touchMove", (x + 80, y))
     shown.page.wait_for_timeout(120)
     send("touchEnd")
-    shown.page.wait_for_timeout(100)
     shown.at_rest()
     assert shown.state()["yaw"] < -0.1 and shown.state()["zoom"] == 1
     send("touchStart", (x - 20, y), (x + 20, y))
