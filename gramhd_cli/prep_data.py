@@ -84,7 +84,7 @@ def prep_data(
         sheet = contact_sheet.self_test(source, out)
         console.result({"contact_sheet": sheet} if json else sheet, json=json)
         return
-    from gramhd_core.data import prepare
+    from gramhd_core.data import journal, prepare
 
     assert out is not None
     with console.progress() as progress:
@@ -103,7 +103,7 @@ def prep_data(
                 source, labels, out, size=size, workers=workers, progress=progress, keep_going=keep_going
             )
     if made.rejected:
-        console.warn(f"{made.rejected} left out, see {made.out / prepare.REJECT_FILE}")
+        console.warn(f"{made.rejected} left out, see {made.out / journal.REJECT_FILE}")
     console.result(made._asdict() if json else made.out, json=json)
 
 

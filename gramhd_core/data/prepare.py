@@ -11,16 +11,12 @@ import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-import gramhd_core
-from gramhd_core.data.contact_sheet import SHEET_FILE, write_contact_sheet
-from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.contact_sheet import SHEET_FILE
 from gramhd_core.data.image_files import (
     ImageFiles,
     check_size,
@@ -31,32 +27,25 @@ from gramhd_core.data.image_files import (
     is_image,
     open_files,
 )
-from gramhd_core.data.journal import ABOUT_FILE, Journal
-from gramhd_core.data.labels import LABEL_FILE, POSE_FILE, read_labels, write_eg3d, write_poses
+from gramhd_core.data.journal import Journal
+from gramhd_core.data.labels import read_labels
 from gramhd_core.data.pose_conversions import Pose
-from gramhd_core.data.processes import cores, results
+from gramhd_core.data.set_files import (
+    Prepared,
+    Record,
+    Work,
+    chunks,
+    finish,
+    image_name,
+    record_of,
+    run_work,
+    write_image,
+)
 from gramhd_core.data.subjects import PROCEDURAL_HEADS
 from gramhd_core.errors import BadArgument, BadDataset, BadImage, BadLabels, GramhdError
-from gramhd_core.files import atomic, write_text
-from gramhd_core.progress import Progress, Silent
+from gramhd_core.progress import Progress
 
-REJECT_FILE = "rejects.jsonl"
 SEED_STRIDE = 1_000_000  # image i of data set seed s is procedural head s * SEED_STRIDE + i: no head is in two sets
-CHUNK = 16  # images between two entries of the journal
-WORTH_A_PROCESS = 64  # images; starting one costs seconds
-HISTOGRAM_BIN = 0.1
-
-Record = dict[str, Any]
-
-
-class Prepared(NamedTuple):
-    """What was made: the folder, how many images are in it, how many were left out, its fingerprint and its sheet."""
-
-    out: Path
-    images: int
-    rejected: int
-    fingerprint: str
-    contact_sheet: Path
 
 
 # ---------------------------------------------------------------------------------------------- two sources
@@ -81,12 +70,13 @@ def prepare_procedural(
         )
     recipe = {"subject": PROCEDURAL_HEADS.name, "count": count, "size": size, "seed": seed}
     with Journal(Path(out), recipe) as journal:
-        todo = [i for i in range(count) if not journal.has(_image_name(i), size=size)]
+        todo = [i for i in range(count) if not journal.has(image_name(i), size=size)]
         tasks = [
-            functools.partial(_render_heads, chunk, seed=seed, size=size, out=journal.out) for chunk in _chunks(todo)
+            functools.partial(_render_heads, chunk, seed=seed, size=size, out=journal.out) for chunk in chunks(todo)
         ]
-        _run(tasks, journal, workers=workers, progress=progress, total=count, todo=len(todo))
-        return _finish(journal, size=size)
+        work = Work(tasks, count, len(todo), f"Making {journal.out}")
+        run_work(work, journal, workers=workers, progress=progress)
+        return finish(journal, size=size)
 
 
 def prepare_labelled(
@@ -122,16 +112,17 @@ def prepare_labelled(
     with Journal(out, recipe) as journal:
         journal.add({"file": name, "reason": "it has no label"} for name in unlabelled)
         journal.add({"file": name, "reason": error.given} for name, error in rejects)
-        jobs = {_image_name(i): (name, photos[name]) for i, name in enumerate(photos) if name in usable}
+        jobs = {image_name(i): (name, photos[name]) for i, name in enumerate(photos) if name in usable}
         todo = [(new, *job) for new, job in jobs.items() if not journal.has(new, size=side)]
         tasks = [
             functools.partial(
                 _copy_photos, chunk, files.subset(j[1] for j in chunk), size=side, out=out, keep_going=keep_going
             )
-            for chunk in _chunks(todo)
+            for chunk in chunks(todo)
         ]
-        _run(tasks, journal, workers=workers, progress=progress, total=len(jobs), todo=len(todo))
-        return _finish(journal, size=side)
+        work = Work(tasks, len(jobs), len(todo), f"Making {journal.out}")
+        run_work(work, journal, workers=workers, progress=progress)
+        return finish(journal, size=side)
 
 
 def _match(
@@ -210,10 +201,10 @@ def _render_heads(indices: Sequence[int], *, seed: int, size: int, out: Path) ->
     for index in indices:
         number = seed * SEED_STRIDE + index
         item = render_item(number, size=size, prior=PROCEDURAL_HEADS.cameras)
-        _write_image(out / _image_name(index), encode_png(torch.from_numpy(item.view.image).permute(2, 0, 1)))
+        write_image(out / image_name(index), encode_png(torch.from_numpy(item.view.image).permute(2, 0, 1)))
         pose = Pose(item.pitch, item.yaw, fov_degrees=PROCEDURAL_HEADS.cameras.fov_degrees)
         landmarks = [[round(float(x), 2), round(float(y), 2)] for x, y in item.view.landmarks_2d]
-        records.append(_record(_image_name(index), pose, residual=0.0, landmarks=landmarks, seed=number))
+        records.append(record_of(image_name(index), pose, residual=0.0, landmarks=landmarks, seed=number))
     return records
 
 
@@ -230,98 +221,6 @@ def _copy_photos(
                 raise
             records.append({"file": name, "reason": error.given})
             continue
-        _write_image(out / new, encode_png(image))
-        records.append(_record(new, pose._replace(radius=1.0), source=name))
+        write_image(out / new, encode_png(image))
+        records.append(record_of(new, pose._replace(radius=1.0), source=name))
     return records
-
-
-def _record(name: str, pose: Pose, **known: Any) -> Record:
-    empty = {"scale": None, "residual": None, "landmarks": None}  # what a landmark fit would have told
-    return {"name": name, **pose._asdict(), **empty, **known}
-
-
-def _write_image(path: Path, data: bytes) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def _image_name(index: int) -> str:
-    return f"images/{index // 1000:05d}/img{index:08d}.png"
-
-
-def _chunks(jobs: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK))
-
-
-def _run(
-    tasks: Sequence[Callable[[], list[Record]]],
-    journal: Journal,
-    *,
-    workers: int | None,
-    progress: Progress | None,
-    total: int,
-    todo: int,
-) -> None:
-    """Run every task, here or in `workers` processes, and note the results as they come."""
-    if workers is not None and workers < 1:
-        raise BadArgument(
-            f"{workers} workers were asked for", expected="at least one is needed", remedy="give --workers 1"
-        )
-    progress = progress or Silent()
-    progress.start(f"Making {journal.out}", total, done=total - todo)
-    try:
-        for records in results(tasks, workers=workers or min(cores(), 1 + todo // WORTH_A_PROCESS)):
-            journal.add(records)
-            progress.advance(len(records))
-    finally:
-        progress.finish()
-
-
-# ---------------------------------------------------------------------------------------------- the finished folder
-
-
-def _finish(journal: Journal, *, size: int) -> Prepared:
-    """Write everything that is not an image."""
-    out, records, rejects = journal.out, journal.images(), journal.rejects()
-    if not records:
-        raise BadDataset(
-            f"No image was fit for {out} ({rejects[0]['reason'] if rejects else 'there is none'})",
-            expected="a data set has at least one image",
-            remedy="look at the images and labels that were given",
-        )
-    for leftover in out.glob("images/*/.*.part.png"):  # of a killed run
-        leftover.unlink(missing_ok=True)
-    poses = {r["name"]: Pose(*(r[field] for field in Pose._fields)) for r in records}
-    write_eg3d(out / LABEL_FILE, poses)
-    write_poses(out / POSE_FILE, poses, extra={r["name"]: r for r in records})
-    write_text(out / REJECT_FILE, "".join(json.dumps(r) + "\n" for r in rejects))
-    write_contact_sheet(out, out / SHEET_FILE)
-    fingerprint = DatasetReader(out).fingerprint
-    about = {
-        "format": "gramhd dataset",
-        "version": gramhd_core.__version__,
-        "subject": journal.recipe["subject"],
-        "images": len(records),
-        "rejected": len(rejects),
-        "size": size,
-        "pitch": _distribution([pose.pitch for pose in poses.values()]),
-        "yaw": _distribution([pose.yaw for pose in poses.values()]),
-        "fingerprint": fingerprint,
-        "recipe": journal.recipe,
-    }
-    write_text(out / ABOUT_FILE, json.dumps(about, indent=2) + "\n")
-    journal.complete()
-    return Prepared(out, len(records), len(rejects), fingerprint, out / SHEET_FILE)
-
-
-def _distribution(angles: list[float]) -> dict[str, Any]:
-    """Mean, standard deviation and histogram (bins of 0.1 rad) of angles, rounded for reading."""
-    values = np.array(angles)
-    first = int(np.floor(values.min() / HISTOGRAM_BIN))
-    counts = np.bincount(np.floor(values / HISTOGRAM_BIN).astype(int) - first).tolist()
-    moments = {"mean": values.mean(), "sd": values.std(), "min": values.min(), "max": values.max()}
-    rounded = {name: round(float(value), 4) for name, value in moments.items()}
-    return {
-        **rounded,
-        "histogram": {"first_bin": round(first * HISTOGRAM_BIN, 1), "bin": HISTOGRAM_BIN, "counts": counts},
-    }

@@ -18,7 +18,7 @@ import torch
 
 from gramhd_cli.app import run
 from gramhd_core.data import journal as journals
-from gramhd_core.data import labels, prepare, procedural_heads
+from gramhd_core.data import labels, procedural_heads, set_files
 from gramhd_core.data.contact_sheet import AXIS_COLOURS, axes_in_picture, draw_axes, self_test
 from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.data.pose_conversions import Pose
@@ -99,8 +99,8 @@ def test_the_same_arguments_make_the_same_bytes(made, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_make_the_bytes_of_one(tmp_path):
-    two = prepare_procedural(2 * prepare.CHUNK, tmp_path / "two", size=16, workers=2)
-    one = prepare_procedural(2 * prepare.CHUNK, tmp_path / "one", size=16, workers=1)
+    two = prepare_procedural(2 * set_files.CHUNK, tmp_path / "two", size=16, workers=2)
+    one = prepare_procedural(2 * set_files.CHUNK, tmp_path / "one", size=16, workers=1)
     assert content(two.out) == content(one.out)
 
 
@@ -139,7 +139,7 @@ def test_an_interrupted_run_is_finished_by_the_same_call(made, tmp_path, monkeyp
             raise KeyboardInterrupt
         return render(*args, **options)
 
-    monkeypatch.setattr(prepare, "CHUNK", 2)
+    monkeypatch.setattr(set_files, "CHUNK", 2)
     monkeypatch.setattr(procedural_heads, "render_item", interrupted)
     with pytest.raises(KeyboardInterrupt):
         heads(out)
