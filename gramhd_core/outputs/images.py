@@ -64,6 +64,22 @@ def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str]) -> np.nd
     return sheet(np.stack([_captioned(*pair) for pair in zip(tiles, captions, strict=True)]), columns=columns, gap=4)
 
 
+def labelled_sheet(tiles: Sequence[np.ndarray], *, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
+    """Tiles (uint8 [H, W, 3] each, of one size, row by row) without gaps, a caption left of each row and above each
+    column. Tile (r, c) is the pixels of the sheet that begin H (rows - r) above and W (columns - c) left of its end."""
+    assert len(tiles) == len(rows) * len(columns), (len(tiles), len(rows), len(columns))
+    font, (height, width) = ImageFont.load_default(11), tiles[0].shape[:2]
+    left = 8 + math.ceil(max(font.getlength(caption) for caption in rows))
+    image = Image.new("RGB", (left + width * len(columns), CAPTION_HEIGHT + height * len(rows)), "white")
+    image.paste(Image.fromarray(sheet(np.stack(tiles), columns=len(columns))), (left, CAPTION_HEIGHT))
+    pen = ImageDraw.Draw(image)
+    for c, caption in enumerate(columns):
+        pen.text((left + width * (c + 0.5), CAPTION_HEIGHT / 2), caption, fill=(60, 60, 60), font=font, anchor="mm")
+    for r, caption in enumerate(rows):
+        pen.text((left - 4, CAPTION_HEIGHT + height * (r + 0.5)), caption, fill=(60, 60, 60), font=font, anchor="rm")
+    return np.asarray(image)
+
+
 def thumbnail(picture: np.ndarray, *, smallest: int = 64, largest: int = 256) -> np.ndarray:
     """A square uint8 [S, S, 3] for a contact sheet: small ones grow by a whole factor, large ones shrink."""
     size = len(picture)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL_HIGH
+from small import SMALL_HIGH, SMALL_LOW
 
 from gramhd_core.checkpoints.saved_latent import (
     KEY,
@@ -22,6 +22,7 @@ from gramhd_core.errors import BadCheckpoint
 from gramhd_core.generators.generator import Latent
 from gramhd_core.generators.gram import Gram
 from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.scene_files import load_scene, save_scene
 from gramhd_core.tensor_files import load_tensors, save_tensors
 
@@ -82,7 +83,10 @@ def test_the_space_depends_on_every_mapping_and_nothing_random(small_gram_hd: Gr
 def test_other_files_are_refused_in_a_sentence(saved: Path, small_gram_hd: GramHd, tmp_path: Path) -> None:
     text, scene = tmp_path / "text.safetensors", tmp_path / "a.scene.safetensors"
     text.write_text("no tensors")
-    save_scene(scene, small_gram_hd.scene(drawn(small_gram_hd)))
+    maker = Gram(replace(SMALL_LOW, manifolds=replace(SMALL_LOW.manifolds, predictor="spheres")))  # quickly baked
+    made = maker.scene(drawn(maker))
+    assert isinstance(made, RadianceManifolds)
+    save_scene(scene, made)
     for path, words in (
         (tmp_path / "absent", "does not exist"),
         (tmp_path, "is a folder"),
