@@ -194,6 +194,38 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
             save_every=400,
         ),
     ),
+    # maps are as large as pictures, twice as wide as a view shows: the field is asked at 128, whatever it was trained at
+    ("demo256", "hr"): RunConfig(
+        "demo256",
+        "hr",
+        GramHdConfig(
+            _with_features(_DEMO_LOW, 8, 128),
+            replace(_DEMO_SR, features=8, width=16, up_channels=(12,), background_up_channels=(12,)),
+        ),
+        DiscriminatorConfig(
+            256,
+            (8, 8, 16, 24, 32, 48, 96, 144),
+            coordinates="input",
+            minibatch_std=True,
+            patch=True,
+            patch_width=16,
+            patch_layers=3,
+        ),
+        replace(
+            _DEMO_TRAIN,
+            images=2_400,
+            batch=8,
+            g_lr=2e-4,
+            reconstruction_lr=4e-4,
+            divergence=3e-5,
+            cooldown=1_600,
+            r1_weight=0.5,
+            r1_patch=True,
+            patch_weight=0.1,
+            sample_every=800,
+            save_every=200,
+        ),
+    ),
     ("gram64-ffhq", "lr"): _published_lr("gram64-ffhq"),
     ("gram64-afhq", "lr"): _published_lr("gram64-afhq"),
     **{
