@@ -59,9 +59,12 @@ class Face:
 class LandmarkDetector(Protocol):
     """Finds heads. `name` is how the command line calls it; `coarse`: good enough to crop by, hardly for a pose."""
 
-    name: str
-    scheme: Scheme
-    coarse: bool
+    @property
+    def name(self) -> str: ...
+    @property
+    def scheme(self) -> Scheme: ...
+    @property
+    def coarse(self) -> bool: ...
 
     def __call__(self, image: NDArray[np.uint8], *, name: str) -> list[Face]:
         """Photograph [H, W, 3] RGB -> its heads, the largest first. name: how messages (and label files) call it."""
