@@ -12,7 +12,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-model pictures test test-fast check bench features docs clean browser
+.PHONY: help setup demo demo-model pictures test test-fast check bench features landmarks docs clean browser
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -82,6 +82,11 @@ bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark
 features: $(STAMP) ## train the small network that `gramhd eval` looks with
 	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
 	$(BIN)/python examples/train_features.py $(MODEL)/heads
+
+# With the same heads: about half an hour on one core.
+landmarks: $(STAMP) ## train the small network that finds landmarks of procedural heads
+	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
+	$(BIN)/python examples/train_landmarks.py $(MODEL)/heads
 
 docs: $(STAMP) ## write docs/cli.md from the program's own help
 	$(BIN)/python docs/generate_cli.py
