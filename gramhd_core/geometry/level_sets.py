@@ -64,7 +64,8 @@ def sphere_hits(rays: Rays, radii: Tensor, centre: tuple[float, float, float], *
     along = (to_centre * rays.directions).sum(-1, keepdim=True)  # [N, R, 1]
     perpendicular2 = (to_centre * to_centre).sum(-1, keepdim=True) - along * along
     square = radii * radii - perpendicular2  # [N, R, L]
-    distance = -along - square.clamp_min(0).sqrt()
+    # of what is missed the root is never used, and that of 0 would have no gradient in the ray
+    distance = -along - torch.where(square > 0, square, 1).sqrt()
     z = rays.origins[..., 2:] + distance * rays.directions[..., 2:]
     valid = (square > 0) & (z.abs() <= slab) & (distance > 0)
     distance = torch.where(valid, distance, plane_distance(rays, -slab))

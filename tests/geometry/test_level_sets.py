@@ -70,3 +70,11 @@ def test_grid_rays_run_with_y_ascending() -> None:
     rays = orthographic_rays(4, 0.12, sampling="endpoints", like=torch.zeros(1))
     assert torch.allclose(rays.origins[0, 0], torch.tensor([-0.12, -0.12, 1.0]))
     assert torch.allclose(rays.origins[0, -1], torch.tensor([0.12, 0.12, 1.0]))
+
+
+def test_rays_that_miss_a_sphere_leave_the_gradient_of_the_camera_finite() -> None:
+    yaw = torch.tensor([0.1], requires_grad=True)
+    hits = sphere_hits(camera_rays(Camera.orbit(0.0, yaw, size=8)), torch.tensor([0.03]), (0.0, 0.0, 0.0), slab=0.12)
+    assert hits.valid.any() and not hits.valid.all()
+    hits.points.sum().backward()
+    assert yaw.grad is not None and bool(yaw.grad.isfinite().all())
