@@ -9,6 +9,7 @@ import contextlib
 import copy
 import io
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -24,7 +25,7 @@ from torch import Tensor
 from gramhd_core.errors import BadArgument, BadDataset, BadImage, GramhdError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_UNREADABLE = (  # what PIL and zipfile raise for damaged data
+UNREADABLE = (  # what PIL and zipfile raise for damaged data
     OSError,
     SyntaxError,
     ValueError,
@@ -39,24 +40,24 @@ _UNREADABLE = (  # what PIL and zipfile raise for damaged data
 
 class FolderFiles:
     """All files below a folder, except hidden ones. `sizes`: name relative to the folder -> bytes; 0 for a link to
-    nothing, which is refused when it is read."""
+    nothing, which is refused when it is read. only: these files, whatever else is there."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *, only: Iterable[str] | None = None):
         self.root = root
-        self.sizes: dict[str, int] = {}
-        for folder, folders, files in os.walk(root):
+        self.compressed: list[str] = []
+        self.sizes: dict[str, int] = {name: _bytes_of(root / name) for name in only or ()}
+        for folder, folders, files in () if only is not None else os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(name for name in files if not name.startswith(".")):
                 path = Path(folder, name)
                 self.sizes[path.relative_to(root).as_posix()] = _bytes_of(path)
-        self.compressed: list[str] = []
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
         try:
             return (self.root / name).read_bytes()
         except OSError as error:
-            raise _unreadable(str(self.root / name), error) from error
+            raise unreadable(str(self.root / name), error) from error
 
     def subset(self, names: Iterable[str]) -> FolderFiles:
         """The same place with some of its files only: cheap to send to a worker."""
@@ -111,7 +112,7 @@ class ZipFiles:
                 data = archive.read(member.length)
             return data if member.method == zipfile.ZIP_STORED else zlib.decompress(data, -15)
         except (OSError, struct.error, zlib.error) as error:
-            raise _unreadable(f"{self.root}/{name}", error) from error
+            raise unreadable(f"{self.root}/{name}", error) from error
 
     def subset(self, names: Iterable[str]) -> ZipFiles:
         """The same place with some of its files only: cheap to send to a worker."""
@@ -162,8 +163,8 @@ def image_sizes(files: ImageFiles, names: Iterable[str]) -> Iterator[tuple[str, 
             try:
                 with opened(name) as stream, Image.open(stream) as image:
                     found = image.size
-            except _UNREADABLE as error:
-                found = _unreadable(f"{files.root}/{name}", error)
+            except UNREADABLE as error:
+                found = unreadable(f"{files.root}/{name}", error)
             yield name, found
 
 
@@ -174,15 +175,16 @@ def decode_image(data: bytes, *, name: str, size: int | None = None) -> Tensor:
     try:
         with Image.open(io.BytesIO(data)) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            picture = _rgb(image)
-    except _UNREADABLE as error:
-        raise _unreadable(name, error) from error
+            picture = as_rgb(image)
+    except UNREADABLE as error:
+        raise unreadable(name, error) from error
     if size is not None and picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """RGB as a viewer shows it: what is transparent laid over white, of 16 bits the upper 8."""
     if image.mode.startswith("I"):  # greys of 16 bits: PIL would clip them at 255
         return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -206,8 +208,10 @@ def check_size(size: int | None) -> None:
         )
 
 
-def _unreadable(name: str, error: Exception) -> BadImage:
+def unreadable(name: str, error: Exception) -> BadImage:
+    """The sentence for an error of UNREADABLE."""
     reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    reason = re.sub(r" <_io\.\w+ object at \w+>", "", reason)
     return BadImage(
         f"{name} cannot be read{' as an image' if is_image(name) else ''} ({reason or type(error).__name__})",
         expected="every file of a data set must be whole",

@@ -130,6 +130,21 @@ def read_labels(path: Path | str) -> dict[str, Pose]:
     raise _no_labels(f"{path} is not a label file")
 
 
+def has_labels(path: Path | str) -> bool:
+    """Whether a folder or zip brings labels of its own: whether `read_labels` would look further than its name."""
+    path = Path(path)
+    if path.is_dir():
+        places = [path, path / "poses"]
+        files = [path / LABEL_FILE, path / POSE_FILE]
+        return any(map(Path.is_file, files)) or any(
+            any(place.glob(ending)) for place in places for ending in ("*.mat", "*_pose.npy")
+        )
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return LABEL_FILE in archive.namelist()
+
+
 def parse_json(data: bytes, *, source: str) -> Any:
     """JSON of a label file, or a sentence saying that it is none."""
     try:

@@ -15,6 +15,7 @@ import numpy as np
 import gramhd_core
 from gramhd_core.data.contact_sheet import SHEET_FILE, write_contact_sheet
 from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.image_files import open_files
 from gramhd_core.data.journal import ABOUT_FILE, REJECT_FILE, Journal
 from gramhd_core.data.labels import LABEL_FILE, POSE_FILE, write_eg3d, write_poses
 from gramhd_core.data.pose_conversions import Pose
@@ -142,3 +143,12 @@ def _distribution(angles: list[float]) -> dict[str, Any]:
         **rounded,
         "histogram": {"first_bin": round(first * HISTOGRAM_BIN, 1), "bin": HISTOGRAM_BIN, "counts": counts},
     }
+
+
+def camera_settings(data: Path, *, prefix: str = "generator.cameras") -> list[str]:
+    """What a training has to be told (`--set`) to draw the cameras that a data set measured; [] if it measured none."""
+    files = open_files(data)
+    about = json.loads(files.read(ABOUT_FILE)) if ABOUT_FILE in files.sizes else {}
+    if about.get("prior") != "measured":
+        return []
+    return [f"{prefix}.{name}={value:g}" for name, value in about["cameras"].items()]
