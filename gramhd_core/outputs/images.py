@@ -58,9 +58,9 @@ def sheet(tiles: np.ndarray, *, columns: int, gap: int = 0, paper: int = 255) ->
     return picture
 
 
-def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-    """Captioned tiles (uint8 [H, W, 3] each, of one size) in a landscape sheet."""
-    columns = min(len(tiles), math.ceil(math.sqrt(1.5 * len(tiles))))
+def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str], *, columns: int | None = None) -> np.ndarray:
+    """Captioned tiles (uint8 [H, W, 3] each, of one size) in a landscape sheet, or in so many columns."""
+    columns = columns or min(len(tiles), math.ceil(math.sqrt(1.5 * len(tiles))))
     return sheet(np.stack([_captioned(*pair) for pair in zip(tiles, captions, strict=True)]), columns=columns, gap=4)
 
 

@@ -79,7 +79,8 @@ def spaces_of(generator: Generator) -> LatentSpaces:
     kept = order[: max(1, int((variance > THIN**2 * variance.max()).sum()))]
     scaled = (axes[:, kept] * variance[kept].clamp_min(0).sqrt()).T.to(w)
     latents = generator.latent(z)
-    sd = Latent(latents.film.std(dim=0, keepdim=True), latents.style.std(dim=0, keepdim=True))
+    style = latents.style.std(dim=0, keepdim=True) if latents.style.numel() else latents.style[:1]
+    sd = Latent(latents.film.std(dim=0, keepdim=True), style)
     return LatentSpaces(mappings, mean, scaled, sd)
 
 
