@@ -62,6 +62,11 @@ class PrincipalAxes(NamedTuple):
     share: Tensor
     scale: Tensor
 
+    def coordinates(self, latent: Latent) -> Tensor:
+        """[N, K] how many standard deviations latents are along each axis; over the model's own about N(0, 1)."""
+        long = self.axes / self.scale
+        return (flat(latent).cpu() - self.mean) / self.scale @ (long / long.square().sum(dim=1, keepdim=True)).mT
+
 
 def flat(latent: Latent) -> Tensor:
     """[N, D]: film, then style."""

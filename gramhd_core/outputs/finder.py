@@ -52,6 +52,13 @@ class Finder:
         self._features = self._features or load_feature_network()
         return self._features
 
+    @property
+    def axes(self) -> unlabelled.PrincipalAxes:
+        """The principal axes, made once."""
+        if self._axes is None:
+            self._axes = unlabelled.principal_axes(self.generator, self._rng())
+        return self._axes
+
     def find(self, asked: str) -> list[Direction]:
         """One direction, or several of a range such as pca:0-4. BadArgument for what is no direction."""
         method, colon, what = asked.partition(":")
@@ -75,9 +82,7 @@ class Finder:
     def _numbered(self, method: str, index: int) -> Direction:
         if method == "sefa":
             return unlabelled.sefa(self.generator, index, self._rng())
-        if self._axes is None:
-            self._axes = unlabelled.principal_axes(self.generator, self._rng())
-        return unlabelled.pca(self.generator, index, self._axes)
+        return unlabelled.pca(self.generator, index, self.axes)
 
     def _attribute(self, name: str) -> Direction:
         labelled.check_attribute(self.features, name)  # before minutes of looking at heads
@@ -85,7 +90,7 @@ class Finder:
         if self._readings is None:
             self._readings = labelled.read_attributes(self.generator, self.features, seeds, progress=self.progress)
         return labelled.attribute_direction(
-            self.generator, self.features, name, self._rng(), seeds=seeds, readings=self._readings
+            self.generator, self.features, self.axes, name, seeds=seeds, readings=self._readings
         )
 
     def _label(self, name: str) -> Direction:
@@ -102,7 +107,7 @@ class Finder:
                 remedy="use one of them",
             )
         return labelled.labelled(
-            self.generator, self.labels.seeds, self.labels.columns[name], self._rng(), name=f"label:{name}"
+            self.generator, self.axes, self.labels.seeds, self.labels.columns[name], name=f"label:{name}"
         )
 
 

@@ -1,6 +1,8 @@
 """Directions that change one thing which somebody, or the feature network, has told apart in the model's own samples.
 
-n samples, seed by seed; z has Z numbers, A attributes. Labels are -1 and 1, 0 where a sample takes no side.
+n samples, seed by seed; A attributes. Boundaries are found among coordinates along the first K principal axes of the
+latents, as many as z has numbers: there every direction is equally likely, and a few hundred samples suffice. Labels
+are -1 and 1, 0 where a sample takes no side.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from torch import Tensor
 from gramhd_core.errors import BadArgument, BadLabels, GramhdWarning
 from gramhd_core.generators.generator import Generator
 from gramhd_core.networks.feature_network import LoadedFeatures
-from gramhd_core.outputs.directions import Direction, carried
+from gramhd_core.outputs.directions import Direction, PrincipalAxes, latent_of
 from gramhd_core.outputs.shots import device_of, latent_of_seed
 from gramhd_core.progress import Progress, Silent
 
@@ -31,6 +33,7 @@ PENALTY = 0.01  # of the margin's violations (sklearn: LinearSVC's C)
 FOLDS = 5
 NOT_THE_LATENTS = ("pitch", "yaw", "coarseness", "noise")  # what the camera decides, and how a picture is spoilt
 COMBINED = {"hair_length": {"curtain": -1.0}}  # names people use, of names the network has
+DOUBTFUL = 0.6  # share of held-out samples on the right side; 0.5 is chance
 READABLE = 0.2  # share of an attribute's variance that the network must explain to be believed
 
 
@@ -42,7 +45,7 @@ class Labels(NamedTuple):
 
 
 class Boundary(NamedTuple):
-    """A plane between two sides. normal [Z], of length 1, pointing to side 1; offset: normal . z + offset is 0 on it.
+    """A plane between two sides. normal [K], of length 1, pointing to side 1; offset: normal . x + offset is 0 on it.
 
     accuracy: of samples that were held out, FOLDS times a FOLDSth of them.
     """
@@ -127,7 +130,7 @@ def read_labels_of_seeds(path: Path | str) -> Labels:
         raise _bad_labels(path, f"cannot be read ({reason})") from error
     names = [name for name in (rows[0] if rows else {}) if name]
     if "seed" not in names or len(names) < 2:
-        raise _bad_labels(path, f"has the columns {', '.join(names) or 'none'}")
+        raise _bad_labels(path, f"has {'the columns ' + ', '.join(names) if names else 'no columns'}")
     seeds: list[int] = []
     columns: dict[str, list[float]] = {name: [] for name in names if name != "seed"}
     for line, row in enumerate(rows, start=2):
@@ -168,13 +171,13 @@ def sides(values: Tensor) -> Tensor:
     return labels if low < high else labels * 0
 
 
-def boundary(z: Tensor, labels: Tensor, *, penalty: float = PENALTY) -> Boundary:
-    """The plane between samples z [n, Z] of label -1 and 1 (InterfaceGAN: separation boundary).
+def boundary(coordinates: Tensor, labels: Tensor, *, penalty: float = PENALTY) -> Boundary:
+    """The plane between samples [n, K] of label -1 and 1 (InterfaceGAN: separation boundary).
 
     BadLabels if a side has fewer than LEAST samples.
     """
     taken = labels != 0
-    x, y = z[taken].double().numpy(), labels[taken].double().numpy()
+    x, y = coordinates[taken].double().numpy(), labels[taken].double().numpy()
     fewest = min((y < 0).sum(), (y > 0).sum())
     if fewest < LEAST:
         raise BadLabels(
@@ -207,42 +210,36 @@ def _separated(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray
     return found.x[:-1], float(found.x[-1])
 
 
+@torch.no_grad()
 def labelled(
     generator: Generator,
+    axes: PrincipalAxes,
     seeds: Sequence[int],
     values: Tensor,
-    rng: torch.Generator,
     *,
     name: str,
     facts: dict[str, Any] | None = None,
 ) -> Direction:
-    """From small to large `values` [n] of seeds: the boundary's normal in z, as latents follow it on average."""
+    """From small to large `values` [n] of seeds (truncation 1), one standard deviation across the boundary."""
+    count = min(generator.latent_dim, len(axes.axes))
     z = torch.cat(
         [torch.randn(1, generator.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     )
+    latents = generator.latent(z.to(device_of(generator)))
     labels = sides(values)
-    found = boundary(z, labels)
-    said = {
-        "method": "svm",
-        "samples": int((labels != 0).sum()),
-        "held_out_accuracy": round(found.accuracy, 3),
-        **(facts or {}),
-    }
-    if found.accuracy < 0.6:
-        warnings.warn(
-            f"the two sides of {name} can hardly be told apart by the latents ({found.accuracy:.0%} of held-out "
-            "samples right, 50% is chance): expect little of this direction",
-            GramhdWarning,
-            stacklevel=2,
-        )
-    return carried(generator, found.normal, rng, name=name, facts=said)
+    found = boundary(axes.coordinates(latents)[:, :count], labels)
+    if found.accuracy < DOUBTFUL:
+        _doubt(f"the two sides of {name} can hardly be told apart ({found.accuracy:.0%} of held-out heads right)")
+    said = {"method": "svm", "samples": int((labels != 0).sum()), "held_out_accuracy": round(found.accuracy, 3)}
+    step = latent_of((found.normal @ axes.axes[:count])[None], latents)
+    return Direction(name, step.film[0], step.style[0], {**said, **(facts or {})})
 
 
 def attribute_direction(
     generator: Generator,
     features: LoadedFeatures,
+    axes: PrincipalAxes,
     name: str,
-    rng: torch.Generator,
     *,
     seeds: Sequence[int],
     readings: Tensor,
@@ -250,11 +247,10 @@ def attribute_direction(
     """Towards more of an attribute: `readings` [n, A] of seeds (`read_attributes`, truncation 1)."""
     values, r2 = attribute(features, readings, name), explained(features, name)
     if r2 < READABLE:
-        warnings.warn(
-            f"the feature network reads {name} badly (it explains {max(r2, 0):.0%} of its variance): expect little of "
-            "this direction",
-            GramhdWarning,
-            stacklevel=2,
-        )
+        _doubt(f"the feature network reads {name} badly (it explains {max(r2, 0):.0%} of its variance)")
     facts = {"attribute": name, "explained": None if math.isnan(r2) else round(r2, 3)}
-    return labelled(generator, seeds, values, rng, name=f"attribute:{name}", facts=facts)
+    return labelled(generator, axes, seeds, values, name=f"attribute:{name}", facts=facts)
+
+
+def _doubt(reason: str) -> None:
+    warnings.warn(f"{reason}: expect little of this direction.", GramhdWarning, stacklevel=3)

@@ -23,8 +23,10 @@ from gramhd_core.errors import BadArgument
 from gramhd_core.generators.generator import Generator, Latent
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.outputs import depth_images, images, trajectories
+from gramhd_core.outputs.edit import Subject
 from gramhd_core.outputs.epi import epi_picture, line_row
 from gramhd_core.outputs.gallery import check_place, write_gallery
+from gramhd_core.outputs.interpolate import Between, transitions
 from gramhd_core.outputs.sample_request import MOVIES, Sampled, SampledFile, SampleRequest
 from gramhd_core.outputs.shots import Shots, device_of, joined, latent_of_seed, render_shots
 from gramhd_core.outputs.video import mp4, require_av
@@ -189,13 +191,12 @@ def _interpolation(studio: _Studio) -> None:
     """One video from seed to seed and back to the first, slowing down at each; the camera makes one round meanwhile."""
     seeds, frames = studio.request.seeds, studio.request.frames or trajectories.TRANSITION_FRAMES
     cameras = studio.path(frames * len(seeds))
-    latents = [studio.latent(seed)[0] for seed in seeds]
+    points = [Subject(f"seed {seed}", studio.latent(seed)[0]) for seed in seeds]
+    between = Between(studio.generator, "lerp")
 
     def takes() -> Iterator[Shots]:
-        for index in range(len(cameras)):
-            leg, step = divmod(index, frames)
-            latent = latents[leg].lerp(latents[(leg + 1) % len(seeds)], _eased(step / frames))
-            yield from studio.shoot(studio.scene(latent), cameras[index], f"after seed {seeds[leg]}")
+        for index, (latent, after) in enumerate(transitions(points, frames, between)):
+            yield from studio.shoot(studio.scene(latent), cameras[index], f"after {after}")
 
     studio.start(len(cameras))
     studio.film("interpolation", takes(), seeds, _angles(cameras))
@@ -348,8 +349,3 @@ class _Studio:
 def _angles(cameras: Camera) -> Views:
     angles = torch.stack([cameras.pitch, cameras.yaw], dim=-1).tolist()
     return tuple((round(pitch, 6), round(yaw, 6)) for pitch, yaw in angles)
-
-
-def _eased(t: float) -> float:
-    """0 -> 0 and 1 -> 1, at rest at both ends."""
-    return t * t * (3 - 2 * t)
