@@ -41,6 +41,10 @@ COMMANDS = {
     "train-hr": Command("train_hr:train_hr", "Training", "Train the high-resolution stage (GRAM-HD)."),
     "sample": Command("sample:sample", "Pictures", "Make pictures and videos of new heads from any angle."),
     "view": Command("view:view", "Pictures", "Turn heads in the browser: one HTML file, no server."),
+    "edit": Command("edit:edit", "Pictures", "Change heads along directions of the latents, or mix two."),
+    "interpolate": Command(
+        "interpolate:interpolate", "Pictures", "Go from head to head: a film and a strip of pictures."
+    ),
     "export-mesh": Command(
         "export_mesh:export_mesh", "Pictures", "Write a head as a mesh: textured layers, or one fused surface."
     ),
