@@ -48,6 +48,14 @@ COMMANDS = {
     "export-mesh": Command(
         "export_mesh:export_mesh", "Pictures", "Write a head as a mesh: textured layers, or one fused surface."
     ),
+    "invert": Command(
+        "invert:invert", "Photographs", "Turn a photograph: find the head of the model that looks like it."
+    ),
+    "train-encoder": Command(
+        "train_encoder:train_encoder",
+        "Photographs",
+        "Train an encoder for one model, on pictures the model makes itself.",
+    ),
     "eval": Command(
         "evaluate:evaluate", "Checkpoints", "Score a model: how near its heads are to a data set's, and how true."
     ),

@@ -16,6 +16,12 @@ HEADER = {"command", "commit", "machine", "python", "torch", "threads", "benchma
 SMALLEST = {
     "bench_first_view": ["tiny", "--repeats", "1", "--variants", "plain,fp32,bf16"],
     "bench_heads": ["--heads", "4", "--size", "16", "--workers", "1"],
+    "bench_inversion": [
+        "--heads=1",
+        "--set",
+        *(f"{stage}_steps=1" for stage in ("draft", "w", "plus", "tune")),
+        "seeds=1",
+    ],
     "bench_render": ["--levels", "3", "--maps", "32", "--sizes", "16", "--repeats", "1"],
     "bench_surfaces": ["tiny", "--size", "6", "--grid", "96"],
     "bench_training": ["tiny", "--steps", "1"],
