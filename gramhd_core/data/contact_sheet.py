@@ -1,22 +1,26 @@
 """A page of samples with the axes of the head drawn where its label says they are: wrong labels jump to the eye.
 
-Red is x (the picture's right for a frontal head), green y (up), blue z (out of the face, so a dot when frontal).
-Tiles are sorted by yaw, the camera moving from -x to +x; captions are in radians. S is the side of a tile in pixels.
+Red is x (the picture's right for a frontal head), green y (up), blue z (out of the face, so a dot when frontal); the
+landmarks of heads that were found in photographs are yellow. Tiles are sorted by yaw, the camera moving from -x to +x;
+captions are in radians. S is the side of a tile in pixels, K a number of landmarks.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gramhd_core.data.dataset import DatasetReader
-from gramhd_core.data.labels import read_labels
+from gramhd_core.data.image_files import open_files
+from gramhd_core.data.labels import POSE_FILE, read_labels
 from gramhd_core.data.pose_conversions import Pose, camera_from_pose
 from gramhd_core.files import atomic
 
@@ -25,6 +29,7 @@ COLUMNS, ROWS = 8, 5
 TILES = (128, 96, 64)  # sides to try until the file is small enough
 MAX_BYTES = 300_000
 AXIS_COLOURS = ((235, 60, 50), (50, 200, 70), (60, 110, 255))
+LANDMARK_COLOUR = (255, 235, 60)
 AXIS_LENGTH = 0.55  # of half the width of the picture at the head
 OVERSAMPLING = 3  # lines are drawn this much larger and scaled down: smooth edges
 
@@ -37,13 +42,16 @@ def axes_in_picture(pose: Pose, *, size: int) -> Tensor:
     return torch.cat([camera.project(points[None])[0], (points - camera.position).norm(dim=-1, keepdim=True)], dim=-1)
 
 
-def draw_axes(image: Tensor, pose: Pose) -> Image.Image:
-    """uint8 [3, S, S] and its pose -> the picture with axes and a caption."""
+def draw_axes(image: Tensor, pose: Pose, landmarks: NDArray[np.float64] | None = None) -> Image.Image:
+    """uint8 [3, S, S], its pose and, if known, landmarks [K, 2] in pixels -> the picture with axes and a caption."""
     size, scale = image.shape[-1], OVERSAMPLING
     picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(
         (size * scale, size * scale), Image.Resampling.BICUBIC
     )
     draw = ImageDraw.Draw(picture)
+    for x, y in () if landmarks is None else (scale * landmarks[np.isfinite(landmarks).all(axis=1)]).tolist():
+        r = max(1.0, size / 128) * scale / 2
+        draw.ellipse([x - r, y - r, x + r, y + r], fill=LANDMARK_COLOUR)
     centre, *tips = (scale * axes_in_picture(pose, size=size)).tolist()
     width = max(1, size // 48) * scale
     far_to_near = sorted(zip(tips, AXIS_COLOURS, strict=True), key=lambda axis: -axis[0][2])
@@ -62,28 +70,45 @@ def draw_axes(image: Tensor, pose: Pose) -> Image.Image:
     return picture.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def contact_sheet(samples: Sequence[tuple[Tensor, Pose]], *, columns: int = COLUMNS) -> Image.Image:
-    """Samples (uint8 [3, S, S], pose), in the order given, row by row."""
+def contact_sheet(
+    samples: Sequence[tuple[Tensor, Pose, NDArray[np.float64] | None]], *, columns: int = COLUMNS
+) -> Image.Image:
+    """Samples (uint8 [3, S, S], pose, landmarks or None), in the order given, row by row."""
     size = samples[0][0].shape[-1]
     columns = min(columns, len(samples))
     sheet = Image.new("RGB", (columns * size, -(-len(samples) // columns) * size), "white")
-    for i, (image, pose) in enumerate(samples):
-        sheet.paste(draw_axes(image, pose), (i % columns * size, i // columns * size))
+    for i, sample in enumerate(samples):
+        sheet.paste(draw_axes(*sample), (i % columns * size, i // columns * size))
     return sheet
 
 
 def write_contact_sheet(data: Path | str, path: Path | str) -> None:
     """Samples from all over a data set, sorted by yaw, as a PNG with a palette of at most `MAX_BYTES`."""
-    poses = read_labels(data)
+    poses, landmarks = read_labels(data), _landmarks_of(data)
     for tile in TILES:
         reader = DatasetReader(data, size=tile)
         spread = np.linspace(0, len(reader) - 1, min(COLUMNS * ROWS, len(reader))).round().astype(int).tolist()
         chosen = sorted(spread, key=lambda i: poses[reader.names[i]].yaw)
-        sheet = contact_sheet([(reader.image(i), poses[reader.names[i]]) for i in chosen])
+        scale, names = tile / reader.resolution, [reader.names[i] for i in chosen]
+        points = [scale * landmarks[name] if name in landmarks else None for name in names]
+        images = [reader.image(i) for i in chosen]
+        sheet = contact_sheet(list(zip(images, [poses[name] for name in names], points, strict=True)))
         with atomic(path) as temporary:
             sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(temporary, optimize=True)
         if Path(path).stat().st_size <= MAX_BYTES:
             return
+
+
+def _landmarks_of(data: Path | str) -> dict[str, NDArray[np.float64]]:
+    """Image name -> [K, 2] pixels of the image, NaN where unknown; of images that were found in photographs."""
+    files = open_files(data)
+    lines = files.read(POSE_FILE).decode("utf-8", errors="replace") if POSE_FILE in files.sizes else ""
+    records = [json.loads(line) for line in lines.splitlines() if line.strip()]
+    return {
+        record["name"]: np.array([point or (np.nan, np.nan) for point in record["landmarks"]], dtype=np.float64)
+        for record in records
+        if record.get("landmarks") and "source" in record
+    }
 
 
 def self_test(data: Path | str, out: Path | str | None = None) -> Path:

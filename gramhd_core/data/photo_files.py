@@ -114,9 +114,9 @@ def is_photo(name: str) -> bool:
 def heic(name: str) -> BadImage:
     """The sentence for photographs of a kind whose decoder is not among our libraries."""
     return BadImage(
-        f"{name} is a HEIC or AVIF photograph",
+        f"{name} is a HEIC or AVIF photograph, which has to be converted to JPEG first",
         expected="JPEG, PNG, WebP, BMP and TIFF are read here",
-        remedy="convert it to JPEG first (phones can export that)",
+        remedy="convert it (phones can export JPEG)",
     )
 
 

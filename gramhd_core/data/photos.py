@@ -29,7 +29,7 @@ from gramhd_core.data.photo_work import Means, PhotoJob, align, face_from, look
 from gramhd_core.data.set_files import Prepared, Record, Work, chunks, finish, run_work
 from gramhd_core.data.subjects import Subject
 from gramhd_core.data.templates import Template, load_template, save_template, template_for
-from gramhd_core.errors import BadArgument, BadDataset
+from gramhd_core.errors import BadArgument, BadDataset, GramhdError
 from gramhd_core.progress import Progress, Silent
 
 TEMPLATE_FILE = "template.json"  # of --self-calibrate
@@ -69,7 +69,12 @@ def prepare_photos(
         )
     job = _Job(source, request, detector, progress or Silent())
     with Journal(out, job.recipe(), settles=True) as journal:
-        job.run(journal, workers=workers, keep=True)
+        try:
+            job.run(journal, workers=workers, keep=True)
+        except GramhdError:
+            if not journal.images() and not journal.rejects():
+                journal.abandon()
+            raise
         _refuse_none(journal, source)
         return finish(journal, size=request.size, known=job.about(journal))
 
