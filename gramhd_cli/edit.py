@@ -102,12 +102,12 @@ def edit(
     every file.
 
     Examples:
-        gramhd edit --ckpt demo --seed 3 --direction pca:0-4 --strengths -3..3 --out edits
-        gramhd edit me/latent.safetensors --ckpt demo --direction attribute:beard --view photo --out edits
-        gramhd edit --ckpt demo --find attribute:skin_lightness --save light.safetensors
-        gramhd edit me/latent.safetensors --ckpt demo --direction light.safetensors --save-latents --out edits
-        gramhd edit --ckpt demo --find label:smile --labels smiles.csv --save smile.safetensors
-        gramhd edit --ckpt demo --seeds 0-3 --mix 4-8 --from-layer 2 --out edits
+        gramhd edit --ckpt demo --seed 3 --direction pca:0-4 --out edits
+        gramhd edit --ckpt demo --direction sefa:2 --strengths -3..3 --out edits
+        gramhd edit me.safetensors --ckpt demo --direction pca:1 --out edits
+        gramhd edit --ckpt demo --find attribute:beard --save beard.safetensors
+        gramhd edit --ckpt demo --direction beard.safetensors --out edits
+        gramhd edit --ckpt demo --seeds 0-3 --mix 4-8 --from-layer 1 --out edits
     """
     asked = None if seeds is None else options.parse_seeds(seeds)
     others = None if mix is None else options.parse_seeds(mix, option="--mix")
