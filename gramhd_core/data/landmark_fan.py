@@ -8,6 +8,7 @@ they are hidden, which is what a 3D template needs; the "2D" one follows the vis
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,9 +64,11 @@ class FanLandmarks:
     def __call__(self, image: NDArray[np.uint8], *, name: str) -> list[Face]:
         """Photograph [H, W, 3] RGB -> faces, the largest first. MissingDependency without the library or weights."""
         del name
-        points, scores, boxes = _aligner(self.device).get_landmarks_from_image(
-            image, return_bboxes=True, return_landmark_score=True
-        ) or (None, None, None)
+        aligner = _aligner(self.device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No faces were detected")  # an empty list says it
+            answer = aligner.get_landmarks_from_image(image, return_bboxes=True, return_landmark_score=True)
+        points, scores, boxes = answer or (None, None, None)
         if points is None or boxes is None:
             return []
         scores = scores if scores is not None else [None] * len(points)
