@@ -22,6 +22,7 @@ SMALLEST = {
         *(f"{stage}_steps=1" for stage in ("draft", "w", "plus", "tune")),
         "seeds=1",
     ],
+    "bench_pose": ["--heads", "24", "--pictures", "1", "--size", "32", "--workers", "1"],
     "bench_render": ["--levels", "3", "--maps", "32", "--sizes", "16", "--repeats", "1"],
     "bench_surfaces": ["tiny", "--size", "6", "--grid", "96"],
     "bench_training": ["tiny", "--steps", "1"],
