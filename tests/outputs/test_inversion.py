@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from small import SMALL_HIGH, thicken
 
 from gramhd_core.checkpoints.saved_latent import PhotoCamera, latent_space
+from gramhd_core.checkpoints.training_state import save_state
+from gramhd_core.configs import to_dict
+from gramhd_core.errors import BadArgument
 from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.networks.discriminators import Discriminator, DiscriminatorConfig
 from gramhd_core.outputs.inversion import stages
-from gramhd_core.outputs.inversion.losses import find_features, pixels
+from gramhd_core.outputs.inversion.losses import find_features, perceptual, pixels
 from gramhd_core.outputs.inversion.photo_camera import camera_of, degrees_between, photo_camera, pose_of
 from gramhd_core.outputs.inversion.scores import psnr
 from gramhd_core.outputs.inversion.spaces import spaces_of
@@ -105,6 +111,25 @@ def test_perceptual_loss_sees_structure(frozen: GramHd) -> None:
     assert len({tuple(m.shape) for m in features(image)}) > 2
 
 
+def test_the_discriminator_beside_a_checkpoint_is_found_and_sees_structure(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = DiscriminatorConfig(image_size=16)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step00000001.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    with pytest.raises(BadArgument, match="training state"):
+        find_features("discriminator", checkpoint=checkpoint, is_procedural=False)
+    state = {"discriminator": dict(Discriminator(config).state_dict())}
+    save_state(checkpoint.with_name("step00000001.state.safetensors"), state)
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"discriminator": to_dict(config)}))
+    features = find_features("auto", checkpoint=checkpoint, is_procedural=False)
+    assert features is not None
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    assert float(perceptual(features, image, image).sum()) == 0
+    assert bool((perceptual(features, image, image.flip(-1)) > 0).all())
+    with pytest.raises(BadArgument, match="--perceptual vgg"):
+        find_features("vgg", checkpoint=None, is_procedural=False)
+
+
 def test_search_finds_the_head_among_its_own_seeds(frozen: GramHd) -> None:
     rng = torch.Generator().manual_seed(6)
     z = torch.randn(6, 8, generator=rng)
@@ -143,12 +168,12 @@ def test_the_guard_keeps_other_views_nearer_to_what_they_were(frozen: GramHd) ->
     with torch.no_grad():
         before = frozen.scene(pivot.latent).render(side)
     off = []
-    for guard in (0.0, 10.0):
+    for guard in (0.0, 30.0):
         loose = replace(task, config=replace(QUICK, guard=guard, locality=0.0))
         tuned = tune(loose, pivot, rng=torch.Generator().manual_seed(0))
         with torch.no_grad():
             off.append(float((tuned.generator.scene(pivot.latent).render(side).alpha - before.alpha).abs().mean()))
-    assert off[1] < 0.5 * off[0]
+    assert off[1] < 0.6 * off[0]
 
 
 def test_a_known_camera_stays_where_it_is(frozen: GramHd) -> None:

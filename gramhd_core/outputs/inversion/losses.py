@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,6 @@ def discriminator_file(checkpoint: Path | None) -> Path | None:
 
 def discriminator_features(state: Path) -> Features:
     """Maps after every block of the discriminator that trained the model."""
-    import json
-
     config = json.loads((state.parents[1] / "config.json").read_text(encoding="utf-8"))
     network = Discriminator(from_dict(DiscriminatorConfig, config["discriminator"]))
     network.load_state_dict(load_state(state)["discriminator"])

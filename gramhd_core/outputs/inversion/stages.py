@@ -41,17 +41,17 @@ class InversionConfig:
     plus_steps: int = 100
     tune_steps: int = 80
     w_rate: float = 0.08  # step of W's coordinates
-    plus_rate: float = 0.04  # step of W+'s
+    plus_rate: float = 0.06  # step of W+'s
     pose_rate: float = 0.08  # step of the pose at draft size; half of it in W, a tenth in W+
-    tune_rate: float = 0.003  # step of weights
+    tune_rate: float = 0.005  # step of weights
     latent_prior: float = 0.003  # on the mean square of W's coordinates
-    plus_prior: float = 0.005  # on the mean square of what W+ adds
+    plus_prior: float = 0.003  # on the mean square of what W+ adds
     pose_prior: float = 0.002
     perceptual: float = 0.1
     guard: float = 1.0  # holds other views to what they were before tuning
-    guard_colour: float = 0.3  # weight of their colours within it
+    guard_colour: float = 0.5  # weight of their colours within it
     guard_views: int = 6
-    locality: float = 0.5  # holds heads near this one to what they were (PTI: locality regularization)
+    locality: float = 0.3  # holds heads near this one to what they were (PTI: locality regularization)
     locality_every: int = 4  # steps
     locality_reach: float = 0.3  # of the way to another head
 
