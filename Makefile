@@ -43,10 +43,11 @@ demo: $(STAMP) ## heads of the built-in model within a minute, then the whole me
 MODEL ?= demo-model
 demo-model: $(STAMP) ## train the built-in model anew, as it was made (hours; goes on where it was stopped)
 	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
+	test -f $(MODEL)/heads256/dataset.json || $(BIN)/gramhd prep-data --procedural 2000 --size 256 --out $(MODEL)/heads256
 	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr16 --preset demo
 	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr32 --preset demo32 --start $(MODEL)/lr16
 	$(BIN)/gramhd train-lr --data $(MODEL)/heads --out $(MODEL)/lr64 --preset demo64 --start $(MODEL)/lr32
-	cp "$$($(BIN)/gramhd train-hr --data $(MODEL)/heads --out $(MODEL)/hr --preset demo --lr-ckpt $(MODEL)/lr64)" \
+	cp "$$($(BIN)/gramhd train-hr --data $(MODEL)/heads256 --out $(MODEL)/hr --preset demo256 --lr-ckpt $(MODEL)/lr64)" \
 		gramhd_core/assets/demo.safetensors
 
 pictures: $(STAMP) ## make the pictures of README.md anew with the built-in model

@@ -49,7 +49,7 @@ def main(ckpt: str) -> None:
 @torch.no_grad()
 def pictures(generator: Generator, seed: int, cameras) -> np.ndarray:
     """uint8 [V, S, S, 3]: one head from all cameras."""
-    scene = generator.scene(latent_of_seed(generator, seed, truncation=0.7)[0])
+    scene = generator.scene(latent_of_seed(generator, seed, truncation=1.0)[0])
     return joined(list(render_shots(scene, cameras))).rgb
 
 

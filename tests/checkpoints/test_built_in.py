@@ -28,17 +28,19 @@ def test_other_names_are_told_which_models_there_are() -> None:
 def test_it_is_small_and_knows_where_it_comes_from() -> None:
     assert BUILT_IN["demo"].stat().st_size < 10_000_000
     model = Checkpoint.load(BUILT_IN["demo"])
-    assert model.family == "gram-hd" and model.provenance["preset"] == "demo"
-    parent = model.provenance
+    assert model.family == "gram-hd" and model.provenance["preset"] == "demo256"
+    parent, stages = model.provenance, []
     while parent:
-        assert parent["data"] == model.provenance["data"] and {"seed", "stage", "preset"} <= set(parent)
+        assert {"seed", "data"} <= set(parent)
+        stages.append((parent["stage"], parent["preset"]))
         parent = parent["parent"]
+    assert stages[-1] == ("lr", "demo") and {preset for _, preset in stages} == {"demo", "demo32", "demo64", "demo256"}
 
 
 @torch.no_grad()
 def test_its_heads_differ_and_are_solid_in_the_middle() -> None:
     model = load_generator("demo")
-    assert isinstance(model, GramHd) and model.image_size == 128
+    assert isinstance(model, GramHd) and model.image_size == 256
     z = torch.randn(8, model.latent_dim, generator=torch.Generator().manual_seed(0))
     seen = model.scene(model.latent(z, 0.7)).render(model.cameras.at(0.0, torch.zeros(8), size=64))
     pairs = torch.pdist(seen.rgb.flatten(1), p=1) / seen.rgb[0].numel()
