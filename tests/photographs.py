@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from gramhd_core.data.head_anatomy import landmarks_of, shape_of
+from gramhd_core.data.head_shapes import WORLD_PER_U
 from gramhd_core.data.landmarks import IBUG_68, Face, box_of
 from gramhd_core.data.procedural_heads import head_and_camera, render_head
 from gramhd_core.geometry.camera import Camera
@@ -96,6 +99,20 @@ def make_photos(folder: Path, count: int, *, seed: int = 0) -> dict[str, list[Tr
         name = f"photo{i:03d}.{'jpg' if i % 2 else 'png'}"
         Image.fromarray(image).save(folder / name, quality=92)
         truths[name] = [truth]
+    return truths
+
+
+def make_noise(folder: Path, count: int) -> dict[str, list[Truth]]:
+    """Pictures of nothing that stand for photographs of `count` heads: quick, and all that landmarks alone need."""
+    folder.mkdir(parents=True, exist_ok=True)
+    truths = {}
+    for seed in range(count):
+        rng, size = np.random.default_rng(seed), 160
+        identity, camera = head_and_camera(seed, size=size)
+        points = torch.from_numpy(landmarks_of(identity, shape_of(identity)) * WORLD_PER_U).to(camera.world_from_camera)
+        name, seen = f"noise{seed:03d}.png", camera.project(points[None])[0].double().numpy()
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / name)
+        truths[name] = [Truth(seen, float(camera.pitch), float(camera.yaw), 0.0, (size / 2, size / 2), size)]
     return truths
 
 

@@ -41,7 +41,7 @@ class Limits:
     pitch: float = 0.7
     residual: float = 0.04
     sharpness: float = 10.0
-    outside: float = 0.5
+    outside: float = 0.4
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,26 @@ import math
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from photographs import Truth, TruthDetector, make_faulty, make_photos, photograph
+import torch
+from photographs import Truth, TruthDetector, make_faulty, make_noise, make_photos, photograph
 from PIL import Image
 
 from gramhd_core.data import photo_work
 from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.head_anatomy import landmarks_of, shape_of
+from gramhd_core.data.head_identity import HeadIdentity
+from gramhd_core.data.head_shapes import WORLD_PER_U
 from gramhd_core.data.labels import read_labels
 from gramhd_core.data.photo_request import PhotoRequest
 from gramhd_core.data.photos import prepare_photos, survey_photos
 from gramhd_core.data.set_files import camera_settings
 from gramhd_core.data.subjects import PROCEDURAL_HEADS
+from gramhd_core.data.templates import load_template
 from gramhd_core.errors import BadArgument, BadDataset
+from gramhd_core.geometry.camera import Camera
 
 COUNT, SIZE = 6, 96
 HEADS = PhotoRequest(PROCEDURAL_HEADS, size=SIZE)
@@ -221,6 +228,85 @@ def test_a_survey_writes_nothing_and_says_what_would_be_made(album, made, tmp_pa
     found = survey_photos(source, request=HEADS, workers=1, detector=TruthDetector(truths))
     assert (found.photos, found.images, found.detector) == (COUNT + 7, COUNT, "truth")
     assert found.reasons == {"unreadable": 5, "too small": 1, "no face": 1} and "ibug-68" in found.template
+
+
+# ------------------------------------------------------------------------------------------------ self-calibration
+
+
+def test_a_template_is_learned_from_the_photographs_and_landmarks_are_found_once(tmp_path, monkeypatch):
+    truths = make_noise(tmp_path / "photos", 40)
+    request = PhotoRequest(PROCEDURAL_HEADS, size=32, self_calibrate=True)
+    first, second = TruthDetector(truths), TruthDetector(truths)
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(photo_work, "align_faces", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_photos(tmp_path / "photos", tmp_path / "set", request=request, workers=1, detector=first)
+    made = prepare_photos(tmp_path / "photos", tmp_path / "set", request=request, workers=1, detector=second)
+    assert sorted(first.asked) == sorted(truths) and second.asked == []
+    about = json.loads((made.out / "about.json").read_text())
+    assert "40 photographs" in about["template"]["origin"] and load_template(made.out / "template.json")
+    records = lines(made.out / "poses.jsonl")
+    pairs = np.array([(record["yaw"], truths[record["source"]][0].yaw) for record in records])
+    assert len(records) >= 38 and np.corrcoef(pairs.T)[0, 1] > 0.98
+    (made.out / records[3]["name"]).unlink()
+    third = TruthDetector(truths)
+    before = (made.out / "template.json").read_bytes()
+    prepare_photos(tmp_path / "photos", made.out, request=request, workers=1, detector=third)
+    assert third.asked == [records[3]["source"]] and (made.out / "template.json").read_bytes() == before
+
+
+def test_three_photographs_teach_no_template(tmp_path):
+    truths = make_noise(tmp_path / "photos", 3)
+    request = PhotoRequest(PROCEDURAL_HEADS, size=32, self_calibrate=True)
+    with pytest.raises(BadDataset, match="3 photographs"):
+        prepare_photos(
+            tmp_path / "photos", tmp_path / "set", request=request, workers=1, detector=TruthDetector(truths)
+        )
+    assert not (tmp_path / "set").exists()
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+def answered(tmp_path: Path, landmarks: np.ndarray, image: np.ndarray) -> str:
+    """The reason why a photograph with these landmarks is left out; "" if it is taken."""
+    (tmp_path / "photos").mkdir(exist_ok=True)
+    Image.fromarray(image).save(tmp_path / "photos/a.png")
+    truth = Truth(landmarks, 0.0, 0.0, 0.0, (0.0, 0.0), 1.0)
+    detector = TruthDetector({"a.png": [truth]}, noise=0.0)
+    found = survey_photos(tmp_path / "photos", request=HEADS, workers=1, detector=detector)
+    return next(iter(found.reasons), "")
+
+
+def test_what_no_crop_can_be_made_of_is_left_out_for_the_right_reason(tmp_path):
+    image, truth = photograph(5, width=240, height=240, share=0.8, roll=0.0)
+    assert answered(tmp_path, truth.landmarks, image) == ""
+    line = np.stack([np.linspace(60, 180, 68), np.linspace(80, 160, 68)], axis=-1)
+    scattered = np.random.default_rng(0).uniform(60, 180, (68, 2))
+    cases = {
+        "landmarks outside the picture": truth.landmarks + (150, 0),
+        "landmarks on one line": line,
+        "landmarks all in one place": np.full((68, 2), 100.0),
+        "residual too large": scattered,
+        "face too small": (truth.landmarks - 120) * 0.1 + 120,
+        "cut off": truth.landmarks - truth.centre + (240 - 0.2 * truth.side, 0.12 * truth.side),
+    }
+    for reason, landmarks in cases.items():
+        assert answered(tmp_path, landmarks, image) == reason, reason
+    blurred = cv2.GaussianBlur(image, (0, 0), 9)
+    assert answered(tmp_path, truth.landmarks, np.asarray(blurred, np.uint8)) == "blurred"
+
+
+def test_an_extreme_pose_is_left_out(tmp_path):
+    identity = HeadIdentity.from_seed(8)
+    camera = Camera.orbit(0.0, 1.25, size=240)
+    points = torch.from_numpy(landmarks_of(identity, shape_of(identity)) * WORLD_PER_U).to(camera.world_from_camera)
+    image = np.random.default_rng(0).integers(0, 256, (240, 240, 3), dtype=np.uint8)
+    assert answered(tmp_path, camera.project(points[None])[0].double().numpy(), image) == "extreme pose"
 
 
 # ------------------------------------------------------------------------------------------------ choices
