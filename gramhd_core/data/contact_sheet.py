@@ -30,6 +30,7 @@ TILES = (128, 96, 64)  # sides to try until the file is small enough
 MAX_BYTES = 300_000
 AXIS_COLOURS = ((235, 60, 50), (50, 200, 70), (60, 110, 255))
 LANDMARK_COLOUR = (255, 235, 60)
+FEW = 12  # landmarks, drawn larger
 AXIS_LENGTH = 0.55  # of half the width of the picture at the head
 OVERSAMPLING = 3  # lines are drawn this much larger and scaled down: smooth edges
 
@@ -49,8 +50,9 @@ def draw_axes(image: Tensor, pose: Pose, landmarks: NDArray[np.float64] | None =
         (size * scale, size * scale), Image.Resampling.BICUBIC
     )
     draw = ImageDraw.Draw(picture)
-    for x, y in () if landmarks is None else (scale * landmarks[np.isfinite(landmarks).all(axis=1)]).tolist():
-        r = max(1.0, size / 128) * scale / 2
+    landmarks = np.zeros((0, 2)) if landmarks is None else landmarks
+    for x, y in (scale * landmarks[np.isfinite(landmarks).all(axis=1)]).tolist():
+        r = max(1.0, size / 128) * scale * (0.6 if len(landmarks) > FEW else 1.6)
         draw.ellipse([x - r, y - r, x + r, y + r], fill=LANDMARK_COLOUR)
     centre, *tips = (scale * axes_in_picture(pose, size=size)).tolist()
     width = max(1, size // 48) * scale
@@ -64,7 +66,7 @@ def draw_axes(image: Tensor, pose: Pose, landmarks: NDArray[np.float64] | None =
             [tip[0] - r, tip[1] - r, tip[0] + r, tip[1] + r], fill=colour, outline=(20, 20, 20), width=scale // 2
         )
     font = ImageFont.load_default(size=max(8, size // 11) * scale)
-    caption = f"yaw {pose.yaw:+.2f}  pitch {pose.pitch:+.2f}"
+    caption = f"yaw {round(pose.yaw, 2) + 0.0:+.2f}  pitch {round(pose.pitch, 2) + 0.0:+.2f}"  # no -0.00
     place = (size * scale // 2, (size - 2) * scale)
     draw.text(place, caption, fill="white", font=font, anchor="md", stroke_width=scale, stroke_fill=(20, 20, 20))
     return picture.resize((size, size), Image.Resampling.LANCZOS)
