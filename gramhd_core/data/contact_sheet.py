@@ -85,7 +85,7 @@ def contact_sheet(
 
 
 def write_contact_sheet(data: Path | str, path: Path | str) -> None:
-    """Samples from all over a data set, sorted by yaw, as a PNG with a palette of at most `MAX_BYTES`."""
+    """Samples from all over a data set, sorted by yaw, as a PNG of at most `MAX_BYTES`, with a palette if need be."""
     poses, landmarks = read_labels(data), _landmarks_of(data)
     for tile in TILES:
         reader = DatasetReader(data, size=tile)
@@ -95,10 +95,11 @@ def write_contact_sheet(data: Path | str, path: Path | str) -> None:
         points = [scale * landmarks[name] if name in landmarks else None for name in names]
         images = [reader.image(i) for i in chosen]
         sheet = contact_sheet(list(zip(images, [poses[name] for name in names], points, strict=True)))
-        with atomic(path) as temporary:
-            sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(temporary, optimize=True)
-        if Path(path).stat().st_size <= MAX_BYTES:
-            return
+        for picture in (sheet, sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)):
+            with atomic(path) as temporary:
+                picture.save(temporary, optimize=True)
+            if Path(path).stat().st_size <= MAX_BYTES:
+                return
 
 
 def _landmarks_of(data: Path | str) -> dict[str, NDArray[np.float64]]:
