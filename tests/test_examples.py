@@ -90,6 +90,12 @@ def test_heads_turn_in_one_file(example: Runner, tmp_path: Path) -> None:
     assert code == 0 and "2 heads" in out and (tmp_path / "heads.html").stat().st_size > 50_000
 
 
+def test_photographs_become_a_data_set(example: Runner, tmp_path: Path) -> None:
+    code, out, _ = example("08_photos_to_dataset", tmp_path, "--photos", 4)
+    assert code == 0 and "4 heads of 5 photographs" in out and "'unreadable': 1" in out
+    assert (tmp_path / "set" / "dataset.json").exists()
+
+
 # ---- the demo page ------------------------------------------------------------------------------------------------
 
 
