@@ -137,12 +137,12 @@ def draw_photographs(
     """Photographs of one head, some of two or none, of every size, place and roll."""
     count = len(index)
     number = torch.rand(count, generator=rng)
-    shown = torch.stack([number > 0.1, number > 0.85], dim=1)
-    first = _places(count, rng, size=size)
-    second = Frames((first.centre + size / 2) % size, first.side, _uniform(count, rng=rng) * LARGEST_ROLL)
-    small = shown[:, 1]  # two heads have to fit beside each other
-    sides = torch.where(small, first.side.clamp(max=0.55 * size), first.side)
-    first, second = first._replace(side=sides), second._replace(side=sides)
+    first, second = _places(count, rng, size=size), _places(count, rng, size=size)
+    both = number > 0.75
+    side = torch.where(both, first.side.clamp(max=0.55 * size), first.side)  # two have to fit beside each other
+    first, second = first._replace(side=side), _inside(second._replace(side=side), size)
+    both &= (first.centre - second.centre).norm(dim=-1) > 0.8 * side
+    shown = torch.stack([number > 0.1, both], dim=1)
     images, landmarks = _drawn(heads, index, rng)
     shape = frames_of(landmarks, mean_shape)
     behind = backgrounds(count, size, rng)
@@ -150,9 +150,9 @@ def draw_photographs(
     pictures = _pasted(images, shape, first, behind, torch.where(shown[:, 0] & own, 2, shown[:, 0].long()))
     turned = torch.roll(torch.arange(count), 1)
     pictures = _pasted(images[turned], shape.take(turned), second, pictures, shown[:, 1].long())
-    pictures = _barred(photographed(pictures, rng), first, rng)
-    both = (torch.stack([a, b], dim=1).flatten(0, 1) for a, b in zip(first, second, strict=True))
-    return Photographs(pictures, Frames(*both), shown)
+    room = torch.minimum(_room(first, size), torch.where(both[:, None], _room(second, size), size))
+    pairs = (torch.stack([a, b], dim=1).flatten(0, 1) for a, b in zip(first, second, strict=True))
+    return Photographs(_barred(photographed(pictures, rng), room, rng), Frames(*pairs), shown)
 
 
 def _places(count: int, rng: torch.Generator, *, size: int) -> Frames:
@@ -161,6 +161,17 @@ def _places(count: int, rng: torch.Generator, *, size: int) -> Frames:
     free = (size / 2 - 0.3 * side).clamp(min=0.06 * size)
     centre = size / 2 + _uniform(count, 2, rng=rng) * free[:, None]
     return Frames(centre, side, _uniform(count, rng=rng) * LARGEST_ROLL)
+
+
+def _inside(frames: Frames, size: int) -> Frames:
+    """The same heads, no face cut off."""
+    least = (0.3 * frames.side)[:, None]
+    return frames._replace(centre=torch.maximum(torch.minimum(frames.centre, size - least), least))
+
+
+def _room(frames: Frames, size: int) -> Tensor:
+    """[B, 2] how many pixels of either side, and above or below, show nothing of a head."""
+    return torch.minimum(frames.centre, size - frames.centre) - 0.3 * frames.side[:, None].clamp(max=size / 2)
 
 
 def _pasted(images: Tensor, shape: Frames, place: Frames, behind: Tensor, how: Tensor) -> Tensor:
@@ -217,13 +228,12 @@ def photographed(images: Tensor, rng: torch.Generator) -> Tensor:
     return (torch.cat(parts) + noise * torch.randn(images.shape, generator=rng)).clamp(-1, 1)
 
 
-def _barred(images: Tensor, first: Frames, rng: torch.Generator) -> Tensor:
-    """Nothing beside photographs that are not square: bars of 0, which leave the first head's centre."""
+def _barred(images: Tensor, room: Tensor, rng: torch.Generator) -> Tensor:
+    """Nothing beside photographs that are not square: bars of 0, as broad as there is room [B, 2]."""
     count, size = len(images), images.shape[-1]
     bar = (torch.rand(count, generator=rng) * 0.6 - 0.35).clamp(min=0) * size
     upright = torch.rand(count, generator=rng) < 0.5
-    across = torch.where(upright, first.centre[:, 0], first.centre[:, 1])
-    bar = torch.minimum(bar, torch.minimum(across, size - across) - 0.2 * first.side.clamp(max=size / 2))
+    bar = torch.minimum(bar, torch.where(upright, room[:, 0], room[:, 1]))
     steps = torch.arange(size) + 0.5
     kept = (steps > bar[:, None]) & (steps < size - bar[:, None])  # [B, S]
     mask = torch.where(upright[:, None, None], kept[:, None, :], kept[:, :, None])
