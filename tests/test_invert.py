@@ -28,7 +28,15 @@ from gramhd_core.outputs.inversion.photographs import Aligner, aligner_for, phot
 from gramhd_core.outputs.inversion.stages import InversionConfig
 
 QUICK = InversionConfig(
-    seeds=2, candidates=1, draft_steps=1, draft_size=8, w_steps=1, plus_steps=1, tune_steps=1, perceptual=0.0
+    seeds=2,
+    candidates=1,
+    draft_steps=1,
+    draft_size=8,
+    w_steps=1,
+    plus_draft_steps=1,
+    plus_steps=1,
+    tune_steps=1,
+    perceptual=0.0,
 )
 FILES = [
     "reconstruction.png",
@@ -151,11 +159,13 @@ def test_bad_input_is_one_sentence(gramhd: Program, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_head_the_model_never_saw_is_inverted(gramhd: Program, tmp_path: Path) -> None:
-    Image.fromarray(render_item(5_000_000, size=128).view.image).save(tmp_path / "head.png")
+    Image.fromarray(render_item(5_000_000, size=256).view.image).save(tmp_path / "head.png")
     settings = [
         f"--set={name}={value}"
         for name, value in to_dict(
-            InversionConfig(seeds=12, candidates=2, draft_steps=40, w_steps=30, plus_steps=20, tune_steps=20)
+            InversionConfig(
+                seeds=12, candidates=2, draft_steps=40, w_steps=30, plus_draft_steps=20, plus_steps=10, tune_steps=10
+            )
         ).items()
     ]
     done = gramhd(

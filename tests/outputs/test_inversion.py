@@ -26,7 +26,15 @@ from gramhd_core.outputs.inversion.start import Candidates, draft_scene, search
 from gramhd_core.outputs.inversion.tuning import tune, tuned_names
 
 QUICK = stages.InversionConfig(
-    seeds=6, candidates=2, draft_steps=8, draft_size=16, w_steps=25, plus_steps=25, tune_steps=20, perceptual=0.0
+    seeds=6,
+    candidates=2,
+    draft_steps=8,
+    draft_size=16,
+    w_steps=25,
+    plus_draft_steps=5,
+    plus_steps=25,
+    tune_steps=20,
+    perceptual=0.0,
 )
 
 
@@ -39,11 +47,13 @@ def photo_of(generator: GramHd, *, seed: int, camera: PhotoCamera) -> torch.Tens
 
 @pytest.fixture
 def frozen() -> GramHd:
-    """Stage 2 on spheres, which rays meet without searching."""
+    """Stage 2 on spheres, which rays meet without searching; super-resolution adds a little, as a trained one does."""
     torch.manual_seed(0)
     manifolds = replace(SMALL_HIGH.low.manifolds, predictor="spheres")
-    generator = GramHd(replace(SMALL_HIGH, low=replace(SMALL_HIGH.low, manifolds=manifolds)))
+    low, sr = replace(SMALL_HIGH.low, manifolds=manifolds), replace(SMALL_HIGH.sr, start="residual")
+    generator = GramHd(replace(SMALL_HIGH, low=low, sr=sr))
     thicken(generator)
+    generator.foreground.detail.data.fill_(0.1)
     return generator.eval().requires_grad_(False)
 
 

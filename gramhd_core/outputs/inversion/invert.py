@@ -36,7 +36,7 @@ class Inversion(NamedTuple):
 def steps_of(task: Problem, *, tuned: bool = True) -> int:
     """How many steps `invert` takes."""
     c = task.config
-    return c.draft_steps + c.w_steps + c.plus_steps + (c.tune_steps if tuned else 0)
+    return c.draft_steps + c.w_steps + c.plus_draft_steps + c.plus_steps + (c.tune_steps if tuned else 0)
 
 
 def invert(

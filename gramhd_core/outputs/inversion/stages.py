@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from gramhd_core.generators.generator import Generator, Latent
 from gramhd_core.outputs.inversion.losses import Features, perceptual, pixels, reduced
 from gramhd_core.outputs.inversion.photo_camera import camera_of, expected_pose
 from gramhd_core.outputs.inversion.spaces import LatentSpaces, spaces_of
-from gramhd_core.outputs.inversion.start import Candidates, draft_scene, search
+from gramhd_core.outputs.inversion.start import Candidates, draft_limit, draft_scene, search
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.scenes.scene import Rendering
 
@@ -38,8 +39,10 @@ class InversionConfig:
     draft_steps: int = 60
     draft_size: int = 32  # pixels and map cells
     w_steps: int = 80
-    plus_steps: int = 100
-    tune_steps: int = 80
+    w_size: int = 64  # pixels and map cells in W and at the beginning of W+
+    plus_draft_steps: int = 50  # in W+ before super-resolution
+    plus_steps: int = 60  # in W+ with it
+    tune_steps: int = 50
     w_rate: float = 0.08  # step of W's coordinates
     plus_rate: float = 0.06  # step of W+'s
     pose_rate: float = 0.08  # step of the pose at draft size; half of it in W, a tenth in W+
@@ -57,8 +60,8 @@ class InversionConfig:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "seeds", "candidates", "guard_views", "locality_every")
-        at_least(self, 0, "draft_steps", "w_steps", "plus_steps", "tune_steps")
-        at_least(self, 8, "draft_size")
+        at_least(self, 0, "draft_steps", "w_steps", "plus_draft_steps", "plus_steps", "tune_steps")
+        at_least(self, 8, "draft_size", "w_size")
 
 
 class Stage(NamedTuple):
@@ -104,6 +107,13 @@ class Problem:
         camera = camera_of(pose, self.generator.cameras, size=size or self.photo.shape[-1])
         return self.generator.scene(latent).render(camera)
 
+    def see(self, latent: Latent, pose: Tensor, *, size: int) -> Tensor:
+        """Pictures [N, 3, size, size] of N identities: drafts if `size` is below the photograph's, else as `look`."""
+        if size >= self.photo.shape[-1]:
+            return self.look(latent, pose).rgb
+        scene = draft_scene(self.generator, latent, size=size)
+        return scene.render(camera_of(pose, self.generator.cameras, size=size)).rgb
+
 
 def problem(
     generator: Generator,
@@ -140,8 +150,7 @@ def start(
     small = reduced(task.photo, size)
 
     def each() -> Tensor:
-        camera = camera_of(pose(), task.generator.cameras, size=size)
-        picture = draft_scene(task.generator, task.spaces.latent(w), size=size).render(camera).rgb
+        picture = task.see(task.spaces.latent(w), pose(), size=size)
         likeness = pixels(picture, small.expand(len(picture), -1, -1, -1))
         return likeness + c.latent_prior * w.square().mean(dim=1) + c.pose_prior * task.pose_penalty(pose())
 
@@ -153,12 +162,13 @@ def start(
 
 
 def into_w(task: Problem, before: Stage, *, progress: Progress | None = None) -> Stage:
-    """The head in W and its camera, at full size."""
+    """The head in W and its camera, as drafts of `w_size`."""
     began, c = time.perf_counter(), task.config
+    size = min(c.w_size, draft_limit(task.generator))
     w, pose = before.w.clone().requires_grad_(), _Moved(task, before.pose)
 
     def loss() -> Tensor:
-        picture = task.look(task.spaces.latent(w), pose()).rgb
+        picture = task.see(task.spaces.latent(w), pose(), size=size)
         return task.likeness(picture) + c.latent_prior * w.square().mean() + c.pose_prior * task.pose_penalty(pose())
 
     descend([(w, c.w_rate), *pose.group(c.pose_rate / 2)], loss, steps=c.w_steps, progress=progress)
@@ -166,21 +176,23 @@ def into_w(task: Problem, before: Stage, *, progress: Progress | None = None) ->
 
 
 def into_w_plus(task: Problem, before: Stage, *, progress: Progress | None = None) -> Stage:
-    """Every frequency, phase and style by itself, held near W."""
+    """Every frequency, phase and style by itself, held near W: first as drafts, then with super-resolution."""
     began, c = time.perf_counter(), task.config
     w, pose, beside = before.w.clone().requires_grad_(), _Moved(task, before.pose), task.spaces.nothing()
     free = [t for t in (beside.film, beside.style) if t.numel()]
     for tensor in free:
         tensor.requires_grad_()
 
-    def loss() -> Tensor:
-        picture = task.look(task.spaces.latent(w, beside), pose()).rgb
+    def loss(size: int) -> Tensor:
+        picture = task.see(task.spaces.latent(w, beside), pose(), size=size)
         added = torch.cat([tensor.flatten() for tensor in free]).square().mean()
         held = c.latent_prior * w.square().mean() + c.plus_prior * added
         return task.likeness(picture) + held + c.pose_prior * task.pose_penalty(pose())
 
     groups = [(w, c.w_rate / 3), *((t, c.plus_rate) for t in free), *pose.group(c.pose_rate / 10)]
-    descend(groups, loss, steps=c.plus_steps, progress=progress)
+    small = min(c.w_size, draft_limit(task.generator))
+    for size, steps in ((small, c.plus_draft_steps), (task.photo.shape[-1], c.plus_steps)):
+        descend(groups, partial(loss, size), steps=steps, progress=progress)
     return finished(task, "w+", w, beside, pose(), began)
 
 

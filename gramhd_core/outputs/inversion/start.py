@@ -32,13 +32,19 @@ class Candidates(NamedTuple):
 
 
 def draft_scene(generator: Generator, latent: Latent, *, size: int) -> Scene:
-    """A scene with maps of `size` cells, without super-resolution: what GRAM families can make quickly."""
+    """A scene with maps of `size` cells, without super-resolution: what GRAM families can make quickly. No more cells
+    than `draft_limit` are worth it."""
     low = generator.low if isinstance(generator, GramHd) else generator
     if not isinstance(low, Gram):
         return generator.scene(latent)
     surfaces = generator.surfaces() if isinstance(generator, GramHd) else low.height_fields()
     maps = low.low_maps(latent, low.grid(size))
     return low.manifolds(surfaces, maps.maps[:, :, :4], maps.background)
+
+
+def draft_limit(generator: Generator) -> int:
+    """The side of the pictures that the model makes before super-resolution."""
+    return generator.low.image_size if isinstance(generator, GramHd) else generator.image_size
 
 
 def poses_to_try(generator: Generator, known: Tensor | None, *, like: Tensor) -> Tensor:
