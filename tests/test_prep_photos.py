@@ -55,7 +55,7 @@ def test_a_dry_run_counts_and_writes_nothing(album, tmp_path, capsys, monkeypatc
     out = capsys.readouterr().out
     assert "photos: 7\nimages: 5\nreasons: 2 unreadable\n" in out and "detector: file" in out
     assert run(["prep-data", *given(album), "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["reasons"] == {"unreadable": 5, "too small": 1, "no face": 1}
+    assert json.loads(capsys.readouterr().out)["reasons"] == {"unreadable": 5, "no landmarks": 2}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,6 +15,7 @@ import torch
 
 from gramhd_core.data.alignment import align_faces, find_faces, unreadable
 from gramhd_core.data.image_files import ImageFiles, encode_png
+from gramhd_core.data.landmark_files import FileLandmarks
 from gramhd_core.data.landmarks import Face, LandmarkDetector, Scheme
 from gramhd_core.data.photo_files import HEIC_SUFFIXES, PhotoFile, heic
 from gramhd_core.data.photo_request import Aligned, PhotoRequest, Reject
@@ -76,6 +77,8 @@ def align(
             if photo.seen is None:
                 faces, picture = find_faces(opened, detector)
             heads = align_faces(opened, faces, template=template, request=means.request, picture=picture)
+            if isinstance(detector, FileLandmarks) and not detector.knows(photo.name):
+                heads = [Reject("no landmarks", f"no landmarks of it are in {detector.source}")]
         except BadImage as error:
             heads = [unreadable(error)]
         images = []
