@@ -38,6 +38,7 @@ from gramhd_core.data.subjects import PROCEDURAL_HEADS
 from gramhd_core.data.templates import Template, template_for
 
 SEEN = 256  # pixels of the picture whose landmarks have `noise` pixels of noise
+TIMED = 200  # photographs
 PHOTOS = 8  # of one head, for the scatter
 FOV = PROCEDURAL_HEADS.cameras.fov_degrees
 NETWORK = Path(__file__).resolve().parents[1] / "gramhd_core" / "assets" / "procedural_landmarks.safetensors"
@@ -175,7 +176,7 @@ def main(heads: int, *, pictures: int, noise: float, size: int, workers: int) ->
         started = time.perf_counter()
         rows["procedural network"] = network_errors(pictures, size=size, rng=rng)
         seconds["network"] = time.perf_counter() - started
-    rates = {n: rate(max(8 * n, 2 * heads), size=size, workers=n) for n in {1, workers}}
+    rates = {n: rate(max(8 * n, min(2 * heads, TIMED)), size=size, workers=n) for n in {1, workers}}
     seconds["crops"] = rates[workers].seconds
     report(
         benchmark="pose",

@@ -20,6 +20,7 @@ from gramhd_core.geometry.camera import PUBLISHED_FOV_DEGREES
 
 Padding = Literal["reflect", "blur"]
 FINER = 1.4  # pixels that averaging leaves for each of the crop at least: Lanczos does the rest
+TURNED_FINER = 1.25  # pixels along a side of the turned picture for each of what it is made from
 REACH = 5  # pixels from a place that Lanczos looks at, and one more
 FADE = 0.1  # crop widths beyond the edge of the photograph where nothing but blur is left
 BLUR = 0.03  # crop widths, standard deviation
@@ -52,22 +53,24 @@ def crop(
     frame = _frame(pose, size, fov_degrees, keep_roll=keep_roll)
     step = crop_side(pose, fov_degrees) / size
     factor = max(1, math.floor(step / FINER))
-    parts = max(1, math.ceil(step / factor - 1e-6))  # pixels per side of the turned picture for each of the crop
+    turned_size = size if step <= 1 else math.ceil(size * TURNED_FINER * step / factor)
     window = _window(photo.shape, frame, size, margin=(REACH + 1) * factor * max(1.0, step / factor))
     view = photo[window.top : window.bottom, window.left : window.right]
     view, window = _multiple(view, window, factor)
     if factor > 1:
         view = cv2.resize(view, (view.shape[1] // factor, view.shape[0] // factor), interpolation=cv2.INTER_AREA)
     matrix = np.empty((2, 3))  # from indices in the turned picture to indices in the view: centres are 0.5 more
-    matrix[:, :2] = frame.matrix / (parts * factor)
+    matrix[:, :2] = frame.matrix * (size / (turned_size * factor))
     corner = (frame.middle - (window.left, window.top)) / factor - frame.matrix @ np.full(2, size / 2) / factor
     matrix[:, 2] = corner + matrix[:, :2] @ np.full(2, 0.5) - 0.5
-    flags = (cv2.INTER_LANCZOS4 if parts == 1 else cv2.INTER_CUBIC) | cv2.WARP_INVERSE_MAP
-    turned = cv2.warpAffine(view, matrix, (parts * size, parts * size), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    if parts > 1:
+    flags = (cv2.INTER_LANCZOS4 if turned_size == size else cv2.INTER_CUBIC) | cv2.WARP_INVERSE_MAP
+    turned = cv2.warpAffine(view, matrix, (turned_size, turned_size), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    if turned_size > size:
         turned = np.asarray(Image.fromarray(turned).resize((size, size), Image.Resampling.LANCZOS))
     image = np.array(turned, dtype=np.uint8)
-    return _faded(image, _outside(photo.shape, frame, size)) if padding == "blur" else image
+    if padding == "reflect" or _is_inside(photo.shape, frame, size):
+        return image
+    return _faded(image, _outside(photo.shape, frame, size))
 
 
 def crop_points(
@@ -109,7 +112,7 @@ def _frame(pose: HeadPose, size: int, fov_degrees: float, *, keep_roll: bool) ->
 
 def _window(shape: tuple[int, ...], frame: _Frame, size: int, *, margin: float) -> _Window:
     """What of the photograph the crop needs, its reflections at the edges included."""
-    corners = frame.places(size * np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), size)
+    corners = _corners(frame, size)
     ends = []
     for low, high, length in zip(*np.array([corners.min(axis=0), corners.max(axis=0)]), shape[1::-1], strict=True):
         if not (low < length and high > 0):
@@ -119,6 +122,16 @@ def _window(shape: tuple[int, ...], frame: _Frame, size: int, *, margin: float) 
         ends.append((max(0, math.floor(first)), min(length, math.ceil(last))))
     (left, right), (top, bottom) = ends
     return _Window(left, top, right, bottom)
+
+
+def _is_inside(shape: tuple[int, ...], frame: _Frame, size: int) -> bool:
+    """The photograph shows all of the crop."""
+    corners = _corners(frame, size)
+    return bool((corners >= 0).all() and (corners <= shape[1::-1]).all())
+
+
+def _corners(frame: _Frame, size: int) -> NDArray[np.floating]:
+    return frame.places(size * np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), size)
 
 
 def _multiple(view: NDArray[np.uint8], window: _Window, factor: int) -> tuple[NDArray[np.uint8], _Window]:
@@ -137,8 +150,6 @@ def _outside(shape: tuple[int, ...], frame: _Frame, size: int) -> NDArray[np.flo
 
 def _faded(image: NDArray[np.uint8], outside: NDArray[np.floating]) -> NDArray[np.uint8]:
     """More blur the farther outside: none at the edge of the photograph, nothing else from FADE on."""
-    if not outside.any():
-        return image
     size = len(image)
     small = min(size, 128)
     blurred = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
