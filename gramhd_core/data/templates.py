@@ -1,7 +1,8 @@
 """What is known of a kind of head before it is seen: where its landmarks are in space and how they vary.
 
 K landmarks, M modes. World units and axes (docs/conventions.md): the origin of a template is the origin of the world,
-the centre of every crop. A template is one JSON file.
+the centre of every crop. A template is one JSON file; that of heads is made again by
+`save_template(measured(HEAD_SEEDS), HEAD_FILE)`.
 """
 
 from __future__ import annotations
