@@ -129,7 +129,7 @@ def describe(report: dict[str, Any]) -> list[str]:
     if addresses:
         lines += [
             "",
-            "No command of this version needs these weights; to have them at hand later, put the files there:",
+            "Only prep-data --landmarks face-alignment needs some of these (the first two); put the files there:",
         ]
         lines += [f"  {address}" for address in addresses]
     if report["torch_trouble"]:
