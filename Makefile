@@ -75,7 +75,9 @@ browser:
 	else echo "No Chromium: tests of the HTML page are skipped (sudo apt-get install chromium brings it)."; fi
 
 bench: $(STAMP) ## time what claims to be fast: one JSON line per benchmark
-	@set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done; \
+	@set -e; for script in $(filter-out %/bench_inversion.py,$(wildcard benchmarks/bench_*.py)); do \
+		$(BIN)/python $$script; done; \
+	$(BIN)/python benchmarks/bench_inversion.py --heads 2; \
 	$(BIN)/python benchmarks/bench_first_view.py gramhd1024-ffhq --repeats 1 --variants fp32; \
 	$(BIN)/python benchmarks/bench_surfaces.py demo
 
