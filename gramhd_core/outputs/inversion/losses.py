@@ -41,8 +41,8 @@ def pixels(made: Tensor, photo: Tensor) -> Tensor:
 
 
 def perceptual(features: Features, made: Tensor, photo: Tensor) -> Tensor:
-    """Mean squared distance of feature maps whose vectors have length 1, over depths (LPIPS: distance, with all
-    weights equal)."""
+    """Mean squared distance of feature maps whose vectors have length 1, over depths, all weights equal
+    (LPIPS: distance)."""
     with torch.no_grad():
         wanted = features(photo)
     losses = []
