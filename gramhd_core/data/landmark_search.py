@@ -31,7 +31,7 @@ from gramhd_core.data.landmarks import IBUG_68, Face, Scheme
 LOOKS = 2  # the finder's frame, then that of the landmarks
 SURE_OF_A_HEAD = 0.5
 APART = 0.4  # sides between the centres of two heads
-LEAST_CONFIDENCE = 0.3  # of a head's landmarks, on average
+LEAST_CONFIDENCE, LEAST_SHARE = 0.6, 0.8  # of a head's landmarks, on average; of that of the surest head
 HEAD = 0.72  # sides of the frame across a head
 _MIRROR = list(IBUG_68.mirror)
 
@@ -121,12 +121,9 @@ def crop_of(image: NDArray[np.uint8], frames: Frames, *, size: int, width: float
                      for middle, least, most in ((x, left, wide), (y, top, height)))  # fmt: skip
     window, factor = image[top:bottom, left:right], max(1, round(side * width / size))
     if factor > 1:
-        rows, columns = (max(factor, n // factor * factor) for n in window.shape[:2])
-        whole = cv2.copyMakeBorder(
-            window[:rows, :columns],
-            *(0, max(0, rows - window.shape[0]), 0, max(0, columns - window.shape[1])),
-            cv2.BORDER_REPLICATE,
-        )
+        rows, columns = (-(-n // factor) * factor for n in window.shape[:2])
+        below, beside = rows - window.shape[0], columns - window.shape[1]
+        whole = cv2.copyMakeBorder(window, 0, below, 0, beside, cv2.BORDER_REPLICATE)
         window = cv2.resize(whole, (columns // factor, rows // factor), interpolation=cv2.INTER_AREA)
     centre = (frames.centre - torch.tensor([[left, top]])) / factor
     return crops_of(_network_image(window), Frames(centre, frames.side / factor, frames.roll), size=size, width=width)
@@ -135,10 +132,11 @@ def crop_of(image: NDArray[np.uint8], frames: Frames, *, size: int, width: float
 def _distinct(faces: list[Face]) -> list[Face]:
     """Without doubtful heads and those that are another one, found twice."""
     kept: list[Face] = []
+    least = max([LEAST_CONFIDENCE, *(LEAST_SHARE * face.confidence.mean() for face in faces)])
     for face in faces:
         middle, size = np.array(face.box).reshape(2, 2).mean(axis=0), (face.box[2] - face.box[0]) / HEAD
         near = (np.linalg.norm(middle - np.array(other.box).reshape(2, 2).mean(axis=0)) for other in kept)
-        if face.confidence.mean() >= LEAST_CONFIDENCE and all(distance > APART * size for distance in near):
+        if face.confidence.mean() >= least and all(distance > APART * size for distance in near):
             kept.append(face)
     return kept
 
