@@ -86,7 +86,7 @@ features: $(STAMP) ## train the small network that `gramhd eval` looks with
 	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
 	$(BIN)/python examples/train_features.py $(MODEL)/heads
 
-# With the same heads: about half an hour on one core.
+# With the same heads: a quarter of an hour on one core.
 landmarks: $(STAMP) ## train the small network that finds landmarks of procedural heads
 	test -f $(MODEL)/heads/dataset.json || $(BIN)/gramhd prep-data --procedural 12000 --size 128 --out $(MODEL)/heads
 	$(BIN)/python examples/train_landmarks.py $(MODEL)/heads
