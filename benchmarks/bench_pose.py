@@ -41,6 +41,7 @@ SEEN = 256  # pixels of the picture whose landmarks have `noise` pixels of noise
 TIMED = 200  # photographs
 PHOTOS = 8  # of one head, for the scatter
 FOV = PROCEDURAL_HEADS.cameras.fov_degrees
+UNSEEN = 3_000_000  # seeds of no data set
 NETWORK = Path(__file__).resolve().parents[1] / "gramhd_core" / "assets" / "procedural_landmarks.safetensors"
 
 Points = NDArray[np.float64]
@@ -101,12 +102,13 @@ def scatter(pictures: list[Points], template: Template, *, noise: float, rng: np
 
 
 def network_errors(count: int, *, size: int, rng: np.random.Generator) -> dict[str, Any]:
-    """The procedural detector on photographs of `count` heads; `missed`: where it found none, or no pose."""
+    """The procedural detector on photographs of `count` heads that it has not learnt from; `missed`: where it found
+    none, or no pose."""
     from gramhd_core.data.detectors import find_detector
 
     detector, template = find_detector("procedural", PROCEDURAL_HEADS), template_for(IBUG_68, PROCEDURAL_HEADS)
     poses, true = [], []
-    for seed in range(count):
+    for seed in range(UNSEEN, UNSEEN + count):
         identity, camera = head_and_camera(seed, size=SEEN)
         angles, roll = (float(camera.pitch[0]), float(camera.yaw[0])), rng.uniform(-0.4, 0.4)
         seen = camera_from_pose(Pose(*angles, roll=roll), size=int(size * rng.uniform(0.75, 1.5)))
