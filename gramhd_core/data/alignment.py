@@ -87,7 +87,7 @@ def pose_of(photo: PhotoFile, face: Face, *, template: Template, request: PhotoR
         pose = fit_pose(face, template, fov_degrees=fov)
     except PoseError as error:
         return error.reason
-    if pose.residual > limits.residual:
+    if not pose.residual <= limits.residual:  # NaN is none
         return f"residual too large ({pose.residual:.3f} of the crop, at most {limits.residual:g})"
     if abs(pose.yaw) > limits.yaw or abs(pose.pitch) > limits.pitch:
         rule = f"at most {limits.yaw:g} and {limits.pitch:g}"

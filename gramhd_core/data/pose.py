@@ -198,7 +198,7 @@ def _model(points: Real, modes: Real, state: _State) -> tuple[Complex, Complex]:
     x, y, z = local.T
     w = _seen(local)
     cp, sp = math.cos(state.pitch), math.sin(state.pitch)
-    jacobian = np.empty((len(points), 6 + len(modes)), np.complex128)
+    jacobian = np.zeros((len(points), 6 + len(modes)), np.complex128)
     jacobian[:, 0] = 1j * z + w * y  # by pitch, (x, y, z) moves to (0, -z, y)
     jacobian[:, 1] = sp * y - cp * z + 1j * sp * x + w * cp * x  # by yaw to (sp y - cp z, -sp x, cp x)
     jacobian[:, 6:] = (turned[..., 0] - 1j * turned[..., 1] + w * turned[..., 2]).T
