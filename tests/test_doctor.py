@@ -34,6 +34,7 @@ print(state, system, faults(), sep=";")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("glibc" not in allocator.install(), reason="the C library is not glibc")
 def test_freed_tensors_are_reused_without_page_faults(gramhd: Program) -> None:
     state, system, tuned = gramhd(code=FAULTS).stdout.strip().split(";")
@@ -52,6 +53,7 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert allocator.install() == "system (not glibc)"
 
 
+@pytest.mark.slow
 def test_doctor_speaks_json(gramhd: Program) -> None:
     done = gramhd("doctor", "--json", TORCH_HOME="hub-is-here")
     report = json.loads(done.stdout)

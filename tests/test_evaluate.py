@@ -13,6 +13,8 @@ from gramhd_core.data.prepare import prepare_procedural
 from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.metrics import METRICS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(small_gram_hd: GramHd, tmp_path: Path) -> Path:

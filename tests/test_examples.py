@@ -63,6 +63,7 @@ def test_a_data_set_is_read(example: Runner, tmp_path: Path) -> None:
     assert code == 0 and "12 items" in out and (tmp_path / "first.png").exists()
 
 
+@pytest.mark.slow
 def test_both_stages_train_from_python(example: Runner, tmp_path: Path) -> None:
     code, out, _ = example("03_train_tiny", tmp_path, "--heads", 8, "--images", 32)
     assert code == 0 and "9 pictures of 3 heads" in out
@@ -74,6 +75,7 @@ def test_a_scene_is_seen_many_times(example: Runner, tmp_path: Path) -> None:
     assert code == 0 and "each of 3 views" in out and (tmp_path / "views.png").exists()
 
 
+@pytest.mark.slow
 def test_a_head_becomes_meshes(example: Runner, tmp_path: Path) -> None:
     code, out, _ = example("06_head_as_a_mesh", tmp_path, "--size", 64, "--resolution", 48)
     assert code == 0 and "closed" in out and "% of the head's width" in out
@@ -85,6 +87,7 @@ def test_official_weights_come_back(example: Runner, tmp_path: Path) -> None:
     assert code == 0 and "62 tensors" in out and "the same names, the same values" in out
 
 
+@pytest.mark.slow
 def test_heads_turn_in_one_file(example: Runner, tmp_path: Path) -> None:
     code, out, _ = example("07_page_of_heads", tmp_path, "--heads", 2, "--size", 32)
     assert code == 0 and "2 heads" in out and (tmp_path / "heads.html").stat().st_size > 50_000

@@ -73,6 +73,7 @@ def studio(small_gram_hd: GramHd) -> Studio:
     return Studio(generator, checkpoint, "small", QUICK, None, "none")
 
 
+@pytest.mark.slow
 def test_every_file_is_written_and_can_be_used_again(studio: Studio, aligner: Aligner, tmp_path: Path) -> None:
     photo = noise(tmp_path / "photo.png")
     before = photo.read_bytes()
@@ -90,6 +91,7 @@ def test_every_file_is_written_and_can_be_used_again(studio: Studio, aligner: Al
     assert photo.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_finished_photo_is_left_alone_until_something_changes(
     studio: Studio, aligner: Aligner, tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_repeated_options_are_those_of_the_core() -> None:
     assert PERCEPTUAL == KINDS
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_sentence(gramhd: Program, tmp_path: Path) -> None:
     noise(tmp_path / "small.png", side=40)
     done = gramhd("invert", "small.png", "--no-crop", "--ckpt", "demo", "--out", "out")

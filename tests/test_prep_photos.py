@@ -34,6 +34,7 @@ def given(album: Path) -> list[str]:
     return [str(album), *HEADS, "--landmark-file", str(album.parent / "landmarks.json")]
 
 
+@pytest.mark.slow
 def test_photographs_become_a_set_and_what_was_left_out_is_counted(album, tmp_path, capsys):
     out = tmp_path / "set"
     formats = ["--format", "eg3d-zip", "--format", "transforms", "--prior", "measured"]

@@ -194,7 +194,7 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
             save_every=400,
         ),
     ),
-    # maps are as large as pictures, twice as wide as a view shows: the field is asked at 128, whatever it was trained at
+    # maps show more than pictures do and have as many cells: the field is asked at 128, whatever it was trained at
     ("demo256", "hr"): RunConfig(
         "demo256",
         "hr",

@@ -37,6 +37,7 @@ def test_it_is_small_and_knows_where_it_comes_from() -> None:
     assert stages[-1] == ("lr", "demo") and {preset for _, preset in stages} == {"demo", "demo32", "demo64", "demo256"}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_its_heads_differ_and_are_solid_in_the_middle() -> None:
     model = load_generator("demo")

@@ -61,6 +61,7 @@ def test_the_network_of_the_package_is_small_and_says_where_it_comes_from() -> N
     assert provenance["landmark_error"] < 0.02 and provenance["heads_found"] > 0.95
 
 
+@pytest.mark.slow
 def test_unseen_heads_are_found_with_their_landmarks_and_poses() -> None:
     detector, template = ProceduralLandmarks(), template_for(IBUG_68, PROCEDURAL_HEADS)
     errors, angles = [], []

@@ -233,6 +233,7 @@ def test_a_survey_writes_nothing_and_says_what_would_be_made(album, made, tmp_pa
 # ------------------------------------------------------------------------------------------------ self-calibration
 
 
+@pytest.mark.slow
 def test_a_template_is_learned_from_the_photographs_and_landmarks_are_found_once(tmp_path, monkeypatch):
     truths = make_noise(tmp_path / "photos", 40)
     request = PhotoRequest(PROCEDURAL_HEADS, size=32, self_calibrate=True)

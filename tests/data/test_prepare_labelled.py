@@ -44,6 +44,7 @@ def test_gram_photos_become_a_data_set_of_the_same_pixels_and_poses(photos, tmp_
     assert [record["source"] for record in lines(made.out / "poses.jsonl")] == [f"face{i}.png" for i in range(6)]
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_photos_makes_the_same_data_set(photos, tmp_path):
     poses = {f"face{i}.png": Pose(0.1 * i, -0.2 * i, 0.05 * i) for i in range(6)}
     labels.write_poses(tmp_path / "p/poses.jsonl", poses)
@@ -96,6 +97,7 @@ def damage(photos: Path, kind: str) -> None:
         file.symlink_to("nowhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("kind", ["truncated", "unreadable", "not square", "absent", "link"])
 def test_an_unusable_photo_stops_or_is_left_out_as_asked(photos, tmp_path, kind, workers):

@@ -42,6 +42,7 @@ def points(view: HeadView, camera: Camera) -> np.ndarray:
     return camera.position[0].double().numpy() + view.distance[..., None] * directions(camera)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_in_threads_and_in_another_process():
     here = [digest(seed) for seed in range(3)]
     with ThreadPoolExecutor(3) as pool:

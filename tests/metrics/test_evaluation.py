@@ -33,6 +33,8 @@ from gramhd_core.outputs.sample import sample
 from gramhd_core.outputs.sample_request import SampleRequest
 from gramhd_core.scenes.scene_files import load_scene
 
+pytestmark = pytest.mark.slow
+
 SIXTEEN = EvaluationRequest(16)
 
 

@@ -27,6 +27,8 @@ from gramhd_core.metrics.feature_training import (
 )
 from gramhd_core.networks.feature_network import FeatureConfig, load_feature_network
 
+pytestmark = pytest.mark.slow
+
 SMALL = FeatureConfig(16, (12, 16), 8)
 
 

@@ -73,6 +73,7 @@ def test_the_registered_extractor_gives_the_same_score(heads: Tensor) -> None:
     assert theirs["frechet_inception_distance"] == pytest.approx(ours[FID], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_scores_grow_as_pictures_get_worse(heads: Tensor) -> None:
     first, second = heads[:48], heads[48:]
     rng = torch.Generator().manual_seed(0)

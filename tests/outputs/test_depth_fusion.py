@@ -16,6 +16,8 @@ from gramhd_core.scenes.head_manifolds import head_manifolds
 from gramhd_core.scenes.manifolds import RadianceManifolds
 from gramhd_core.scenes.surfaces import HeightFields
 
+pytestmark = pytest.mark.slow
+
 SEED = 8
 IDENTITY = HeadIdentity.from_seed(SEED)
 

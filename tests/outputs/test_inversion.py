@@ -152,6 +152,7 @@ def test_search_finds_the_head_among_its_own_seeds(frozen: GramHd) -> None:
     assert found.pose[0, :2].tolist() == pytest.approx([0.0, 0.24])
 
 
+@pytest.mark.slow
 def test_every_stage_is_nearer_to_the_photo_and_tuning_keeps_other_views(frozen: GramHd) -> None:
     photo = photo_of(frozen, seed=7, camera=PhotoCamera(0.05, 0.1))
     task = stages.problem(frozen, photo, config=QUICK)
@@ -170,6 +171,7 @@ def test_every_stage_is_nearer_to_the_photo_and_tuning_keeps_other_views(frozen:
     assert {name for name, t in before.items() if not torch.equal(t, after[name])} <= set(tuned_names(frozen))
 
 
+@pytest.mark.slow
 def test_the_guard_keeps_other_views_nearer_to_what_they_were(frozen: GramHd) -> None:
     photo = photo_of(frozen, seed=7, camera=PhotoCamera(0.0, 0.0))
     task = stages.problem(frozen, photo, config=QUICK)

@@ -29,6 +29,7 @@ def frozen(small_gram: Gram) -> Gram:
     return small_gram.eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_the_heads_it_has_seen(frozen: Gram) -> None:
     samples = draw_samples(frozen, spaces_of(frozen), QUICK)
     encoder = train_encoder(samples, QUICK)

@@ -61,6 +61,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(-10 * np.log10(((a - b) ** 2).mean()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pitch", "yaw"), [(0.0, 0.0), (0.15, -0.35)])
 def test_layers_drawn_in_file_order_are_the_picture(
     scene: RadianceManifolds, tmp_path: Path, pitch: float, yaw: float
@@ -110,6 +111,7 @@ def test_the_validator_finds_no_error(scene: RadianceManifolds, tmp_path: Path, 
     assert issues["numErrors"] == issues["numWarnings"] == 0, issues["messages"]
 
 
+@pytest.mark.slow
 def test_a_surface_is_coloured_closed_and_turned_outwards_in_every_format(
     scene: RadianceManifolds, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_surface_is_coloured_closed_and_turned_outwards_in_every_format(
             assert np.abs(srgb - colours).max() < 0.01
 
 
+@pytest.mark.slow
 def test_a_small_file_shows_a_whole_head(tmp_path: Path) -> None:
     done = write_mesh(head_manifolds(HeadIdentity.from_seed(11), size=256), MeshRequest(tmp_path / "head.glb"))
     assert done.bytes < 1.5e6 and max(map(max, done.textures)) <= 8192

@@ -213,6 +213,7 @@ def test_several_single_pictures_come_with_a_contact_sheet_and_one_does_not(tmp_
     assert [file.path.name for file in one.files] == ["seed0000.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "frames"), [("orbit", 24), ("pingpong", 60), ("still", 3)])
 def test_videos_have_the_frames_that_were_asked_for_and_their_depth(tmp_path, path, frames):
     av = pytest.importorskip("av", reason="videos need PyAV")
@@ -224,6 +225,7 @@ def test_videos_have_the_frames_that_were_asked_for_and_their_depth(tmp_path, pa
         assert len(shown) == frames == len(file.yaw) and shown[0].shape == (256, 256, 3)
 
 
+@pytest.mark.slow
 def test_the_orbit_video_closes_its_loop(tmp_path):
     av = pytest.importorskip("av", reason="videos need PyAV")
     done = sampled(tmp_path, seeds=(0,), view="video", size=256)

@@ -115,6 +115,7 @@ def test_gradients_of_hits_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(distances, (z, angles), eps=1e-7, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_pictures_are_those_of_finite_differences() -> None:
     torch.manual_seed(0)
     z = torch.stack([torch.full((5, 5), 0.05), torch.full((5, 5), -0.05)]).double() + 0.004 * torch.rand(2, 5, 5)

@@ -82,6 +82,7 @@ def test_alarms_go_on_where_they_were() -> None:
     assert whole.state() == second.state()
 
 
+@pytest.mark.slow
 def test_a_run_whose_heads_vanished_says_so_once_and_writes_it_down(heads: Path, tmp_path: Path) -> None:
     """Three sheets in two sittings, one episode."""
     more = ["train.batch=2", "train.sample_every=4", "train.save_every=8", "train.g_lr=1e-9"]

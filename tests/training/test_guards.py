@@ -213,6 +213,7 @@ def test_too_many_faults_in_a_row_lead_back_to_the_last_checkpoint_at_half_the_r
     again.stream.close()
 
 
+@pytest.mark.slow
 def test_going_back_to_the_start_is_starting_with_half_the_rates(heads: Path, tmp_path: Path) -> None:
     train(poisoned(lr(*SHORT), lambda draw: 3 <= draw <= 8), heads, tmp_path / "back", device="cpu")
     slow = lr(*SHORT, "train.g_lr=0.0005", "train.d_lr=0.0005")
@@ -221,6 +222,7 @@ def test_going_back_to_the_start_is_starting_with_half_the_rates(heads: Path, tm
     assert ours == theirs and losses(tmp_path / "back")[0]["skipped"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_went_back_and_stops_goes_on_as_one_that_did_not_stop(heads: Path, tmp_path: Path) -> None:
     bad = range(11, 17)
     train(poisoned(lr(*SHORT), lambda draw: draw in bad), heads, tmp_path / "whole", device="cpu")
@@ -244,6 +246,7 @@ def test_a_run_that_cannot_be_helped_ends_in_a_sentence_and_keeps_its_last_good_
     assert [line["step"] for line in losses(out)] == list(range(1, 8))
 
 
+@pytest.mark.slow
 def test_weights_that_break_are_never_saved_and_mended_by_going_back(heads: Path, tmp_path: Path) -> None:
     class Breaks(Heard):
         """Spoils a weight of the generator after the fourth step, when a checkpoint is due."""

@@ -11,6 +11,8 @@ from tiny_runs import losses
 from gramhd_cli import app
 from gramhd_core.data.prepare import prepare_procedural
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["--set", "train.save_every=16", "--set", "train.keep=1", "--set", "train.batch=8", "--images", "64"]
 
 

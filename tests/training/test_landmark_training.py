@@ -42,6 +42,8 @@ from gramhd_core.training.landmark_training import (
     train_landmarks,
 )
 
+pytestmark = pytest.mark.slow
+
 SMALL = LandmarkConfig(32, (6, 8, 10), 32, (6, 10, 12), 12)
 PLAN = LandmarkPlan(finder_steps=3, pointer_steps=3, batch=8, held_out=4)
 

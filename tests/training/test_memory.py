@@ -9,6 +9,7 @@ from gramhd_core.training.memory import fitted, micro_batches, step_bytes
 from gramhd_core.training.presets import PRESETS, run_config
 
 
+@pytest.mark.slow
 def test_more_memory_never_needs_more_pieces() -> None:
     config = run_config("gramhd256-ffhq", "hr", [])
     pieces = [micro_batches(config, gigabytes) for gigabytes in (6, 12, 24, 48, 96, 1000)]
@@ -16,6 +17,7 @@ def test_more_memory_never_needs_more_pieces() -> None:
     assert all(config.train.batch % count == 0 for count in pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PRESETS), ids="-".join)
 def test_what_is_chosen_fits_and_is_the_fewest(name: tuple[str, str]) -> None:
     config = PRESETS[name]

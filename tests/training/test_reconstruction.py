@@ -42,6 +42,7 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_photographs_alone_teach(tmp_path: Path) -> None:
     heads = prepare_procedural(8, tmp_path / "heads", size=32, workers=1).out
     field = [
@@ -104,6 +105,7 @@ def test_the_published_model_makes_of_noise_what_the_run_makes_of_its_latents(he
     torch.testing.assert_close(published.latent(noise).film, ours, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_stage_two_goes_on_with_the_encoder_of_stage_one(heads: Path, run: Path, tmp_path: Path) -> None:
     config = small(hr(), "train.images=16", "train.consistency_weight=0")
     reader = DatasetReader(heads, size=32, mirror=True)

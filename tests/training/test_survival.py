@@ -220,6 +220,7 @@ class Narrows(Silent):
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit(), resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("room", "file"), [(0, "stats.jsonl"), (20, "stats.jsonl"), (20_000, "step00000004.state")])
 def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_when_there_is_room(
     room: int, file: str, heads: Path, tmp_path: Path
@@ -265,6 +266,7 @@ class Spoils(Silent):
             self.spoil()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["half", "empty", "gone"])
 def test_images_that_go_bad_in_mid_run_end_it_in_a_sentence_and_lose_nothing(
     damage: str, heads: Path, tmp_path: Path

@@ -41,6 +41,7 @@ def test_checkpoint_is_self_describing(low_run: Path) -> None:
     assert model.weights["film_centre"].abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_same_seed_same_losses_and_another_seed_others(heads: Path, low_run: Path, tmp_path: Path) -> None:
     train_lr(heads, tmp_path / "same", config=lr())
     train_lr(heads, tmp_path / "other", config=lr("train.seed=1"))
@@ -58,6 +59,7 @@ def test_stopping_and_going_on_is_bit_identical_to_not_stopping(heads: Path, low
     assert all(torch.equal(a.weights[key], b.weights[key]) for key in b.weights)
 
 
+@pytest.mark.slow
 def test_old_checkpoints_are_dropped(heads: Path, tmp_path: Path) -> None:
     train_lr(heads, tmp_path / "run", config=lr("train.save_every=16", "train.keep=2"))
     steps = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
@@ -65,11 +67,13 @@ def test_old_checkpoints_are_dropped(heads: Path, tmp_path: Path) -> None:
     assert len(steps) == 4
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_with_a_checkpoint(heads: Path, tmp_path: Path) -> None:
     newest = train_lr(heads, tmp_path / "run", config=lr("train.images=1000000", "train.max_minutes=0.02"))
     assert Checkpoint.load(newest).step >= 1
 
 
+@pytest.mark.slow
 def test_stage_two_keeps_the_frozen_weights_and_starts_as_stage_one(heads: Path, low_run: Path, tmp_path: Path) -> None:
     newest = train_hr(heads, tmp_path / "hr", lr_checkpoint=low_run, config=hr())
     model, parent = Checkpoint.load(newest), Checkpoint.load(low_run / "checkpoints" / "step00000006.safetensors")
@@ -86,6 +90,7 @@ def test_stage_two_keeps_the_frozen_weights_and_starts_as_stage_one(heads: Path,
     assert (high - base).abs().mean() < 0.1
 
 
+@pytest.mark.slow
 def test_stage_two_resumes_bit_identically(heads: Path, low_run: Path, tmp_path: Path) -> None:
     train_hr(heads, tmp_path / "whole", lr_checkpoint=low_run, config=hr())
     train_hr(heads, tmp_path / "parts", lr_checkpoint=low_run, config=hr("train.images=16"))
@@ -93,6 +98,7 @@ def test_stage_two_resumes_bit_identically(heads: Path, low_run: Path, tmp_path:
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "switch",
     [
@@ -113,6 +119,7 @@ def test_every_training_switch_changes_the_losses(switch: str, heads: Path, low_
     assert all(value == value for line in losses(tmp_path / "run") for value in line.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "switch",
     ["train.consistency_maps=false", "train.r1_patch=true", "train.consistency_weight=0", "train.patch_weight=0.5"],
@@ -180,6 +187,7 @@ def test_a_field_and_its_discriminator_grow_to_larger_images(heads: Path, low_ru
         train_lr(heads, tmp_path / "y", config=config, start=alone)
 
 
+@pytest.mark.slow
 def test_wrong_runs_are_refused(heads: Path, low_run: Path, tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=r"train.g_lr was 0.001, now 0.5"):
         train_lr(heads, low_run, config=lr("train.g_lr=0.5"))
@@ -196,12 +204,14 @@ def test_wrong_runs_are_refused(heads: Path, low_run: Path, tmp_path: Path) -> N
         train_hr(heads, tmp_path / "y", lr_checkpoint=low_run, config=hr("generator.low.field.delta=0.5"))
 
 
+@pytest.mark.slow
 def test_latents_do_not_depend_on_the_number_of_pieces(heads: Path, low_run: Path, tmp_path: Path) -> None:
     train_lr(heads, tmp_path / "run", config=lr("train.micro_batches=4"))
     for ours, theirs in zip(losses(tmp_path / "run"), losses(low_run), strict=True):
         assert ours["d_fake"] == pytest.approx(theirs["d_fake"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_what_it_started_from_is_gone(heads: Path, low_run: Path, tmp_path: Path) -> None:
     low = tmp_path / "low"
     shutil.copytree(low_run, low)
@@ -210,6 +220,7 @@ def test_a_run_goes_on_when_what_it_started_from_is_gone(heads: Path, low_run: P
     assert Checkpoint.load(train_hr(heads, tmp_path / "hr", lr_checkpoint=low, config=hr())).step == 4
 
 
+@pytest.mark.slow
 def test_half_precision_trains_and_resumes(heads: Path, tmp_path: Path) -> None:
     half = ["train.precision=fp16", "train.r1_every=1"]
     train_lr(heads, tmp_path / "whole", config=lr(*half))
@@ -232,6 +243,7 @@ def test_averaging_decay_changes_the_model_and_not_the_losses(heads: Path, low_r
     assert not all(torch.equal(a.weights[name], b.weights[name]) for name in b.weights)
 
 
+@pytest.mark.slow
 def test_provenance_is_that_of_the_weights_even_after_a_resume(heads: Path, tmp_path: Path) -> None:
     low = tmp_path / "low"
     train_lr(heads, low, config=lr("train.images=48"))
