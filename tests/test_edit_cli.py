@@ -49,6 +49,7 @@ def test_strengths_are_numbers_or_a_range() -> None:
             edit.parse_strengths(text)
 
 
+@pytest.mark.slow
 def test_a_direction_is_found_saved_and_used_again(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_head_becomes_meshes(example: Runner, tmp_path: Path) -> None:
     assert (tmp_path / "layers.glb").exists() and (tmp_path / "surface.ply").exists()
 
 
+@pytest.mark.slow
 def test_official_weights_come_back(example: Runner, tmp_path: Path) -> None:
     code, out, _ = example("05_import_official_layout", tmp_path)
     assert code == 0 and "62 tensors" in out and "the same names, the same values" in out

@@ -56,6 +56,7 @@ def test_html_is_the_page_of_the_viewer(saved: Path, tmp_path: Path, capsys: pyt
     assert 0 < len(document["levels"]) < 24 and "triangles" not in document
 
 
+@pytest.mark.slow
 def test_a_saved_scene_is_not_given_a_seed_that_its_file_does_not_say(
     saved: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

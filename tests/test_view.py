@@ -40,6 +40,7 @@ def names(page: str | Path) -> list[str]:
     return json.loads(found[1])["names"]
 
 
+@pytest.mark.slow
 def test_seeds_become_identities_of_one_page(
     model: Path, tmp_path: Path, opened: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_machine_without_windows_says_so_and_is_content(
     assert "open the page yourself" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_saved_scenes_and_models_share_a_page(model: Path, tmp_path: Path) -> None:
     sample = ["sample", "--ckpt", str(model), "--seeds", "5", "--size", "16", "--save-scene", "--out", str(tmp_path)]
     assert app.run(sample) == 0

@@ -97,6 +97,7 @@ def test_names_translate_both_ways(config: str) -> None:
     assert len({our_name(name, family=family) for name in names}) == len(names)
 
 
+@pytest.mark.slow
 def test_state_dict_imports_and_exports_to_the_same_names_and_values(gram_file: Path, tmp_path: Path) -> None:
     model = import_official(gram_file, tmp_path / "m.safetensors", config="gram64-ffhq")
     loaded = Checkpoint.load(model)
@@ -113,6 +114,7 @@ def test_safetensors_import_too(gram_file: Path, tmp_path: Path) -> None:
     assert load_generator(model).latent_dim == 256
 
 
+@pytest.mark.slow
 def test_an_unnamed_average_is_laid_over_the_state_dict(
     gram_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

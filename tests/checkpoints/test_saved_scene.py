@@ -179,6 +179,7 @@ def test_every_view_of_a_seed_saves_the_same_scene(view: str, small_gram: Gram, 
     assert not done[1].files[0].yaw
 
 
+@pytest.mark.slow
 def test_a_video_is_made_of_a_scene_file(small_gram: Gram, tmp_path: Path) -> None:
     pytest.importorskip("av", reason="videos need PyAV")
     path, out = scene_file(small_gram, tmp_path), tmp_path / "d"

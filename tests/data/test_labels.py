@@ -77,6 +77,7 @@ def test_the_mirrored_pose_is_the_pose_of_the_mirrored_camera(pose):
     assert close(mirrored, pose.mirrored())
 
 
+@pytest.mark.slow
 def test_a_pose_without_roll_is_an_orbit_camera():
     orbit = Camera.orbit(torch.tensor([0.2], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64))
     ours = convert.camera_from_pose(Pose(0.2, -0.4))

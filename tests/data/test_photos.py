@@ -192,6 +192,7 @@ def test_a_lost_image_is_made_again_and_no_other(album, made, tmp_path):
     assert detector.asked == ["photo002.png"] and content(out) == content(made.out)
 
 
+@pytest.mark.slow
 def test_a_limit_is_gone_on_from(album, made, tmp_path):
     source, truths, _ = album
     out, detector = tmp_path / "set", TruthDetector(truths)

@@ -254,6 +254,7 @@ def test_a_journal_takes_over_only_its_own_recipe(tmp_path):
 # ------------------------------------------------------------------------------------------------ the command
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_folder_or_one_json_document(made, tmp_path, capsys):
     out = str(tmp_path / "heads")
     command = ["prep-data", "--procedural", str(COUNT), "--size", str(SIZE), "--workers", "1", "--out", out]

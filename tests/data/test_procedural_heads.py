@@ -120,6 +120,7 @@ def test_rays_that_meet_nothing_go_to_infinity():
     assert np.isinf(view.distance[~view.mask]).all() and np.isfinite(view.distance[view.mask]).all()
 
 
+@pytest.mark.slow
 def test_heads_stay_in_the_published_volume_and_fill_the_frame():
     heights = []
     for seed in range(24):

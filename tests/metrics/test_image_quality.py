@@ -16,6 +16,8 @@ from gramhd_core.metrics.feature_training import coarsened
 from gramhd_core.metrics.image_quality import EXTRACTOR, FID, KID, distances, torch_fidelity
 from gramhd_core.networks.feature_network import load_feature_network
 
+pytestmark = pytest.mark.slow
+
 FRESH = 5_100_000  # heads of no data set
 
 

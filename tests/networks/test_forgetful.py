@@ -32,6 +32,7 @@ def learnt(config: GramHdConfig) -> dict[str, Tensor]:
     return {"image": image.detach(), **found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [SMALL_HIGH, WIDE], ids=["plain", "compiled"])
 def test_what_is_made_again_teaches_the_same(config: GramHdConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = learnt(config)

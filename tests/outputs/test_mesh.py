@@ -86,6 +86,7 @@ def test_layers_drawn_in_file_order_are_the_picture(
     assert psnr(picture, truth.clip(0, 1)) > 34
 
 
+@pytest.mark.slow
 def test_every_visible_surface_is_a_node_far_to_near(scene: RadianceManifolds, tmp_path: Path) -> None:
     trimesh = pytest.importorskip("trimesh")
     done = write_mesh(scene, MeshRequest(tmp_path / "head.glb"), extras={"seed": 3})

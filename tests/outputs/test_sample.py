@@ -167,6 +167,7 @@ def test_depth_preview_is_lighter_on_the_card_than_on_the_wall(tmp_path):
     assert 1 <= preview.near < preview.far < 1.01, "the range of the card"
 
 
+@pytest.mark.slow
 def test_trails_of_an_epi_strip_follow_the_geometry(tmp_path):
     done = sampled(tmp_path, seeds=(0,), view="epi", size=256)
     picture = read(done.files[0].path)

@@ -139,6 +139,7 @@ def test_background_coordinates_are_inverses_and_smooth() -> None:
     assert (slope[1:] - slope[:-1]).abs().max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yaw", [0.0, 0.5])
 def test_height_fields_hit_where_the_predictor_does(yaw: float) -> None:
     torch.manual_seed(1)

@@ -84,6 +84,7 @@ def test_surfaces_come_in_order_and_fold_nowhere() -> None:
     assert fields.nested and fields.folded == 0
 
 
+@pytest.mark.slow
 def test_folding_surfaces_are_reported_and_kept_as_they_are() -> None:
     predictor = MlpPredictor(ManifoldsConfig(hidden=3, layers=1))
     first, last = predictor.network[0], predictor.output_layer
@@ -102,6 +103,7 @@ def test_folding_surfaces_are_reported_and_kept_as_they_are() -> None:
         assert torch.allclose(scene.render(camera).rgb, scene.render(camera, twin="readable").rgb, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_hits_are_those_of_finite_differences() -> None:
     a = torch.linspace(-0.15, 0.15, 9, dtype=torch.double)
     y, x = torch.meshgrid(a, a, indexing="ij")

@@ -48,6 +48,7 @@ def walked(gradients: list[float], make: Callable = fused) -> tuple[Tensor, dict
     return torch.cat([p.detach().flatten() for p in weights]), optimiser.state_dict()["state"], made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fused, plain])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
 def test_an_update_left_out_is_as_if_it_had_never_been_asked_for(make: Callable, bad: float) -> None:

@@ -28,6 +28,7 @@ def test_what_is_chosen_fits_and_is_the_fewest(name: tuple[str, str]) -> None:
     assert all(step_bytes(config, config.train.batch // n) > 1e9 * budget for n in fewer)
 
 
+@pytest.mark.slow
 def test_one_image_that_does_not_fit_is_refused_with_its_size() -> None:
     with pytest.raises(BadArgument, match="needs about .* GB"):
         micro_batches(run_config("gramhd1024-ffhq", "hr", []), 0.5)

@@ -82,6 +82,7 @@ def test_every_switch_of_a_reconstruction_changes_the_losses(
     assert losses(tmp_path / "run") != losses(run)
 
 
+@pytest.mark.slow
 def test_a_reconstruction_resumes_bit_identically(heads: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train_lr(heads, out, config=low("train.images=24", "train.adversary=false"))
@@ -89,6 +90,7 @@ def test_a_reconstruction_resumes_bit_identically(heads: Path, run: Path, tmp_pa
     assert losses(out) == losses(run)
 
 
+@pytest.mark.slow
 def test_pieces_of_a_batch_reconstruct_like_the_whole(heads: Path, run: Path, tmp_path: Path) -> None:
     train_lr(heads, tmp_path / "run", config=low("train.images=64", "train.adversary=false", "train.micro_batches=4"))
     for ours, theirs in zip(losses(tmp_path / "run"), losses(run), strict=True):

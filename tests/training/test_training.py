@@ -236,6 +236,7 @@ def test_images_smaller_than_the_preset_are_refused_and_nothing_is_left(heads: P
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_averaging_decay_changes_the_model_and_not_the_losses(heads: Path, low_run: Path, tmp_path: Path) -> None:
     newest = train_lr(heads, tmp_path / "run", config=lr("train.ema=0.0"))
     assert losses(tmp_path / "run") == losses(low_run)
