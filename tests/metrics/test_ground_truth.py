@@ -17,6 +17,8 @@ from gramhd_core.metrics.evaluation import Pictures
 from gramhd_core.metrics.ground_truth import NOSE, angle_errors, moved, relief_of, spread_of
 from gramhd_core.networks.feature_network import FeatureConfig, FeatureNetwork
 
+pytestmark = pytest.mark.slow
+
 FRESH = 5_200_000  # heads of no data set
 FRONT, SIDE = Camera.orbit(0.0, 0.0, size=64), Camera.orbit(0.0, 0.3, size=64)
 

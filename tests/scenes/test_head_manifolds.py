@@ -13,6 +13,8 @@ from gramhd_core.outputs.images import rgb8
 from gramhd_core.scenes.head_manifolds import head_manifolds, shells
 from gramhd_core.scenes.manifolds import RadianceManifolds
 
+pytestmark = pytest.mark.slow
+
 SEED = 11
 
 
