@@ -123,6 +123,29 @@ def _with_features(low: GramConfig, features: int, size: int) -> GramConfig:
     return replace(low, image_size=size, field=replace(low.field, features=features))
 
 
+_DEMO_HR_DISCRIMINATOR = DiscriminatorConfig(
+    128,
+    (8, 16, 24, 32, 48, 96, 144),
+    coordinates="input",
+    minibatch_std=True,
+    patch=True,
+    patch_width=16,
+    patch_layers=3,
+)
+_DEMO_HR_TRAIN = replace(
+    _DEMO_TRAIN,
+    images=3_200,
+    batch=8,
+    g_lr=2e-4,
+    reconstruction_lr=3e-4,
+    divergence=3e-5,
+    cooldown=3_000,
+    r1_weight=0.5,
+    r1_patch=True,
+    patch_weight=0.1,
+    sample_every=800,
+    save_every=400,
+)
 _TINY_HR_TRAIN = replace(_TINY_TRAIN, images=256, batch=8, consistency_weight=3.0, patch_weight=0.1)
 
 PRESETS: dict[tuple[str, str], RunConfig] = {
@@ -170,29 +193,8 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
         "demo",
         "hr",
         GramHdConfig(_with_features(_DEMO_LOW, 16, 64), _DEMO_SR),
-        DiscriminatorConfig(
-            128,
-            (8, 16, 24, 32, 48, 96, 144),
-            coordinates="input",
-            minibatch_std=True,
-            patch=True,
-            patch_width=16,
-            patch_layers=3,
-        ),
-        replace(
-            _DEMO_TRAIN,
-            images=3_200,
-            batch=8,
-            g_lr=2e-4,
-            reconstruction_lr=3e-4,
-            divergence=3e-5,
-            cooldown=3_000,
-            r1_weight=0.5,
-            r1_patch=True,
-            patch_weight=0.1,
-            sample_every=800,
-            save_every=400,
-        ),
+        _DEMO_HR_DISCRIMINATOR,
+        _DEMO_HR_TRAIN,
     ),
     # maps show more than pictures do and have as many cells: the field is asked at 128, whatever it was trained at
     ("demo256", "hr"): RunConfig(
@@ -202,29 +204,8 @@ PRESETS: dict[tuple[str, str], RunConfig] = {
             _with_features(_DEMO_LOW, 8, 128),
             replace(_DEMO_SR, features=8, width=16, up_channels=(12,), background_up_channels=(12,)),
         ),
-        DiscriminatorConfig(
-            256,
-            (8, 8, 16, 24, 32, 48, 96, 144),
-            coordinates="input",
-            minibatch_std=True,
-            patch=True,
-            patch_width=16,
-            patch_layers=3,
-        ),
-        replace(
-            _DEMO_TRAIN,
-            images=2_400,
-            batch=8,
-            g_lr=2e-4,
-            reconstruction_lr=4e-4,
-            divergence=3e-5,
-            cooldown=1_600,
-            r1_weight=0.5,
-            r1_patch=True,
-            patch_weight=0.1,
-            sample_every=800,
-            save_every=200,
-        ),
+        replace(_DEMO_HR_DISCRIMINATOR, image_size=256, widths=(8, *_DEMO_HR_DISCRIMINATOR.widths)),
+        replace(_DEMO_HR_TRAIN, images=2_400, reconstruction_lr=4e-4, cooldown=1_600, save_every=200),
     ),
     ("gram64-ffhq", "lr"): _published_lr("gram64-ffhq"),
     ("gram64-afhq", "lr"): _published_lr("gram64-afhq"),
