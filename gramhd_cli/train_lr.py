@@ -93,7 +93,8 @@ def train_lr(
     from gramhd_core.training.presets import run_config
     from gramhd_core.training.train_lr import recipe_lr
 
-    config = run_config(preset, "lr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
+    own = overrides(settings, seed=seed, images=images, max_minutes=max_minutes)
+    config = run_config(preset, "lr", [*measured_cameras(data, "generator.cameras"), *own])
     config = fitted(config, vram)
     if show_config:
         console.result(config.describe(), json=True)
@@ -117,11 +118,21 @@ def need(path: Path | None, example: str) -> Path:
     return path
 
 
+def measured_cameras(data: Path | None, prefix: str) -> list[str]:
+    """Settings of the cameras that the data set measured (`prep-data --prior measured`), before anybody's own."""
+    from gramhd_core.data.set_files import camera_settings
+
+    settings = [] if data is None else camera_settings(data, prefix=prefix)
+    if settings:
+        console.note(f"Cameras as measured in {data}: {' '.join(settings)}")
+    return settings
+
+
 def judge_of(data: Path, samples: int | None) -> Score | None:
     """How checkpoints are scored, if they are."""
     if samples is None:
         return None
-    from gramhd_core.metrics.image_quality import judge
+    from gramhd_core.metrics.quality import judge
 
     return judge(data, samples)
 

@@ -1,69 +1,99 @@
-"""Distances between sets of pictures in the features of the package's own network: the only place for torch-fidelity.
+"""FID, KID, precision and recall by torch-fidelity: the only place for that library.
 
-n pictures, F features. The scores are FID and KID (torch-fidelity's arithmetic) of procedural features, not of
-Inception's: they compare models of procedural heads with each other, and no number of any paper.
+n pictures, F features. Whatever the features are, the arithmetic is the library's own, so that its numbers and ours
+are the same when it is called the same way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.errors import MissingDependency
-from gramhd_core.generators.generator import Generator
-from gramhd_core.metrics.evaluation import Evaluation, EvaluationRequest, check_enough
 from gramhd_core.networks.feature_network import images_from_bytes, load_feature_network
 
 EXTRACTOR = "procedural-heads"  # its name in torch-fidelity
 LAYER = "features"
-FID, KID = "FID (procedural features)", "KID (procedural features)"
-FLOOR = ", data against itself"
-SUBSET, SUBSETS = 1000, 20  # of KID, where there are more pictures than that
+NEIGHBOURHOOD = 3  # of precision and recall: Kynkaanniemi et al., 2019
+DISTANCES_AT_ONCE = 2000  # of precision and recall: rows of a table of distances
 _operators: list[Any] = []  # declarations that have to outlive the function that made them
 
 
-def quality(evaluation: Evaluation) -> dict[str, float]:
-    """FID and KID of samples against both halves of the data (the mean of both), and of the halves against each other.
+class Kernel(NamedTuple):
+    """KID: mean and standard deviation over the subsets; unbiased, so about 0, or a little less, for sets of one kind.
 
-    All sets have n pictures: FID of few pictures is too large by an amount that depends on n, the same in both.
+    The deviation says how much KID of so few pictures varies, not how well their mean is known.
     """
-    pairs = [distances(evaluation.sample_features, half) for half in evaluation.half_features]
-    floor = distances(*evaluation.half_features)
-    scores = {name: (pairs[0][name] + pairs[1][name]) / 2 for name in floor}
-    return scores | {name + FLOOR: value for name, value in floor.items()}
+
+    mean: float
+    sd: float
 
 
-def judge(data: Path, samples: int) -> Callable[[Generator], float]:
-    """Model -> its FID (procedural features) against the data set, of that many samples: the lower the better.
+class Coverage(NamedTuple):
+    """precision: the share of fakes among the reals; recall: the share of reals among the fakes; in [0, 1]."""
 
-    Raises now what would be wrong then: BadArgument, BadDataset, MissingDependency.
-    """
-    reader, request = DatasetReader(data), EvaluationRequest(samples)
-    check_enough(reader, request)
-    torch_fidelity()
-    return lambda generator: quality(Evaluation(generator, reader, request=request))[FID]
+    precision: float
+    recall: float
 
 
-def distances(first: Tensor, second: Tensor) -> dict[str, float]:
-    """Features [n, F] of two sets -> FID and KID (unbiased: about 0, or a little less, for sets of one kind)."""
+def frechet(fakes: Tensor, reals: Tensor) -> float:
+    """FID of features float32 [n, F] and [m, F] (Heusel et al., 2017)."""
     torch_fidelity()
     fid = importlib.import_module("torch_fidelity.metric_fid")
+    statistics = [fid.fid_features_to_statistics(part) for part in (fakes, reals)]
+    return fid.fid_statistics_to_metric(*statistics, verbose=False)[fid.KEY_METRIC_FID]
+
+
+def kernel(fakes: Tensor, reals: Tensor, *, subset: int, subsets: int, seed: int) -> Kernel:
+    """KID of features [n, F] and [m, F] (Binkowski et al., 2018): `subsets` times `subset` pictures of either."""
+    torch_fidelity()
     kid = importlib.import_module("torch_fidelity.metric_kid")
-    statistics = [fid.fid_features_to_statistics(part.double()) for part in (first, second)]
-    n = min(len(first), len(second))
-    subsets = {"kid_subset_size": min(SUBSET, n), "kid_subsets": SUBSETS if n > SUBSET else 1}
-    kernel = kid.kid_features_to_metric(first, second, verbose=False, rng_seed=0, **subsets)
-    return {
-        FID: fid.fid_statistics_to_metric(*statistics, verbose=False)[fid.KEY_METRIC_FID],
-        KID: kernel[kid.KEY_METRIC_KID_MEAN],
-    }
+    asked = {"kid_subset_size": subset, "kid_subsets": subsets, "rng_seed": seed}
+    found = kid.kid_features_to_metric(fakes, reals, verbose=False, **asked)
+    return Kernel(found[kid.KEY_METRIC_KID_MEAN], found[kid.KEY_METRIC_KID_STD])
+
+
+def coverage(fakes: Tensor, reals: Tensor) -> Coverage:
+    """Precision and recall of features [n, F] and [m, F] (Kynkaanniemi et al., 2019): a picture is among others if it
+    is no farther from one of them than that one's third nearest neighbour. Needs four of either."""
+    torch_fidelity()
+    prc = importlib.import_module("torch_fidelity.metric_prc")
+    asked = {"prc_neighborhood": NEIGHBOURHOOD, "prc_batch_size": DISTANCES_AT_ONCE}
+    found = prc.prc_features_to_metric(fakes, reals, save_cpu_ram=True, verbose=False, **asked)
+    return Coverage(found[prc.KEY_METRIC_PRECISION], found[prc.KEY_METRIC_RECALL])
+
+
+class Loaded(NamedTuple):
+    """network: uint8 [B, 3, S, S] -> ([B, F],); layer: the one it answers with, torch-fidelity's choice for FID."""
+
+    network: Any
+    layer: str
+
+
+def registered() -> tuple[str, ...]:
+    """Names of all extractors that torch-fidelity knows. MissingDependency without it."""
+    torch_fidelity()
+    return tuple(importlib.import_module("torch_fidelity.registry").FEATURE_EXTRACTORS_REGISTRY)
+
+
+def load_extractor(name: str, *, weights: str | None = None, device: str = "cpu") -> Loaded:
+    """A registered extractor. weights: a file of them; the library looks (and asks the network) itself if None."""
+    torch_fidelity()
+    kind = importlib.import_module("torch_fidelity.registry").FEATURE_EXTRACTORS_REGISTRY[name]
+    layer = kind.get_default_feature_layer_for_metric("fid")
+    with contextlib.redirect_stdout(sys.stderr):
+        network = kind(name, [layer], feature_extractor_weights_path=weights, verbose=False)
+    return Loaded(network.eval().requires_grad_(False).to(device), layer)
+
+
+def version() -> str:
+    """The library and its version. MissingDependency without it."""
+    return f"torch-fidelity {torch_fidelity().__version__}"
 
 
 def torch_fidelity() -> Any:
@@ -132,3 +162,10 @@ def _extractor(base: Any) -> Any:
             return (self.network.features(images_from_bytes(input)),)
 
     return ProceduralHeads
+
+
+def quality(evaluation: Any) -> dict[str, float]:
+    """Scores of an evaluation's samples, by the protocol `house` and procedural features."""
+    from gramhd_core.metrics.quality import quality as scores
+
+    return scores(evaluation)
