@@ -110,14 +110,17 @@ class _Pairs(NamedTuple):
 
     @classmethod
     def of(cls, first: Sequence[Tensor], second: Sequence[Tensor]) -> _Pairs:
-        same = first is second
+        same, others = first is second, torch.cat(tuple(second))
+        sizes = torch.tensor([len(part) for part in second])
+        columns = torch.repeat_interleave(torch.arange(len(second)), sizes)
         sums, counts = torch.zeros(2, len(first), len(second), dtype=torch.float64)
-        for g, a in enumerate(first):
-            for h, b in enumerate(second):
-                values = (a @ b.T / a.shape[1] + 1) ** 3  # KID's kernel
-                itself = values.diagonal().double().sum() if same and g == h else 0.0
-                sums[g, h] = values.double().sum() - itself
-                counts[g, h] = values.numel() - (len(a) if same and g == h else 0)
+        for g, part in enumerate(first):
+            values = (part @ others.T / part.shape[1] + 1) ** 3  # KID's kernel
+            sums[g].index_add_(0, columns, values.double().sum(dim=0))
+            counts[g] = len(part) * sizes
+            if same:
+                sums[g, g] -= values[:, columns == g].diagonal().double().sum()
+                counts[g, g] -= len(part)
         return cls(sums, counts)
 
     def mean(self, row: int | None, column: int | None) -> float:
