@@ -25,8 +25,10 @@ class NeusConfig:
     iterations, rays per iteration. coarse: samples along a ray, evenly; fine: samples added around the surface in each
     of `rounds`; every: of the coarse ones each how-manieth is kept once the fine ones are known; outside: samples
     behind the region of interest.
-    learning_rate grows over `warm_up` iterations, then falls by a cosine to `final_rate` of it. eikonal: weight of
-    (|grad f| - 1)^2. sharpness: s at the start, of Phi_s. loss: of colours.
+    lightest: weight of a section below which its colour is left out.
+    learning_rate grows over `warm_up` iterations, then falls by a cosine to `final_rate` of it; beta2: of Adam.
+    eikonal: weight of (|grad f| - 1)^2; bend: of the curvature that finite differences see. sharpness: s of Phi_s at
+    the start. loss: of colours, mean absolute or squared differences.
     """
 
     name: str
@@ -39,16 +41,19 @@ class NeusConfig:
     rounds: int = 4
     every: int = 1
     outside: int = 32
+    lightest: float = 0.0
     learning_rate: float = 5e-4
+    beta2: float = 0.999
     warm_up: int = 5000
     final_rate: float = 0.05
     eikonal: float = 0.1
+    bend: float = 0.0
     sharpness: float = 20.0
     loss: Literal["l1", "l2"] = "l1"
 
     def __post_init__(self) -> None:
         at_least(self, 1, "iterations", "rays", "fine", "every")
-        at_least(self, 0, "rounds", "warm_up", "eikonal")
+        at_least(self, 0, "rounds", "warm_up", "lightest", "eikonal", "bend")
         at_least(self, 2, "coarse", "outside")
         if self.learning_rate <= 0 or self.sharpness <= 0:
             raise BadConfig(
@@ -70,9 +75,12 @@ FAST = NeusConfig(
     rounds=2,
     every=4,
     outside=12,
+    lightest=1e-3,
     learning_rate=0.01,
+    beta2=0.99,
     warm_up=50,
     sharpness=30.0,
+    bend=0.01,
     loss="l2",
 )
 QUICK = replace(FAST, name="quick", iterations=500)
