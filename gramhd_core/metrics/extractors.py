@@ -97,7 +97,8 @@ def find_extractor(features: str = AUTO, *, device: str = "cpu") -> Extractor:
     own affair, which may fetch them; MissingDependency if it cannot."""
     name = known_features(features)
     try:
-        network, layer = image_quality.load_extractor(name, device=device)
+        weights = str(FILES[name].path) if name in FILES else None
+        network, layer = image_quality.load_extractor(name, weights=weights, device=device)
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         raise MissingDependency(
             f"the features `{name}` were asked for",

@@ -1,4 +1,4 @@
-"""FID and KID of procedural features: closed forms, torch-fidelity's own way, and an order that eyes agree with."""
+"""FID, KID, precision and recall of features: closed forms, sets that are the same, sets that get worse."""
 
 from __future__ import annotations
 
@@ -7,31 +7,16 @@ import sys
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from gramhd_core.data.procedural_heads import render_item
 from gramhd_core.errors import MissingDependency
-from gramhd_core.metrics.evaluation import in_batches
+from gramhd_core.metrics.extractors import find_extractor
 from gramhd_core.metrics.feature_training import coarsened
-from gramhd_core.metrics.image_quality import EXTRACTOR, FID, KID, distances, torch_fidelity
-from gramhd_core.networks.feature_network import load_feature_network
+from gramhd_core.metrics.image_quality import coverage, frechet, kernel, torch_fidelity
 
 pytestmark = pytest.mark.slow
 
 FRESH = 5_100_000  # heads of no data set
-
-
-class Images(Dataset):
-    """What torch-fidelity takes as a set of pictures."""
-
-    def __init__(self, images: Tensor):
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
 
 
 @pytest.fixture(scope="module")
@@ -41,42 +26,46 @@ def heads() -> Tensor:
     return torch.stack([torch.from_numpy(view).movedim(-1, 0) for view in views])
 
 
-def features(images: Tensor) -> Tensor:
-    return in_batches(load_feature_network().network.features, images)
+def kid(first: Tensor, second: Tensor) -> float:
+    return kernel(first, second, subset=min(len(first), len(second)), subsets=1, seed=0).mean
 
 
 def test_gaussians_have_the_distance_of_the_formula() -> None:
     rng = torch.Generator().manual_seed(0)
     first = torch.randn(5_000, 3, generator=rng)
     second = torch.randn(5_000, 3, generator=rng) * torch.tensor([1.0, 2.0, 1.0]) + torch.tensor([0.5, 0.0, 0.0])
-    assert distances(first, second)[FID] == pytest.approx(0.5**2 + (2 - 1) ** 2, rel=0.05)
+    assert frechet(first, second) == pytest.approx(0.5**2 + (2 - 1) ** 2, rel=0.05)
 
 
 def test_a_set_is_no_way_from_itself() -> None:
     same = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    found = distances(same, same)
-    assert found[FID] == pytest.approx(0, abs=1e-4) and found[KID] < 0
-    assert distances(same, same + 1)[KID] > 0.1
+    assert frechet(same, same) == pytest.approx(0, abs=1e-4) and kid(same, same) < 0
+    assert kid(same, same + 1) > 0.1
+    assert coverage(same, same) == (1, 1) and coverage(same, same + 100) == (0, 0)
 
 
-def test_the_registered_extractor_gives_the_same_score(heads: Tensor) -> None:
-    library = torch_fidelity()
-    theirs = library.calculate_metrics(
-        input1=Images(heads[:48]),
-        input2=Images(heads[48:]),
-        feature_extractor=EXTRACTOR,
-        fid=True,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-    )
-    ours = distances(features(heads[:48]), features(heads[48:]))
-    assert theirs["frechet_inception_distance"] == pytest.approx(ours[FID], rel=1e-3)
+def test_the_order_of_pictures_does_not_matter() -> None:
+    rng = torch.Generator().manual_seed(0)
+    first, second = torch.randn(60, 4, generator=rng), torch.randn(60, 4, generator=rng) + 0.3
+    for score in (frechet, kid, lambda a, b: coverage(a, b).precision, lambda a, b: coverage(a, b).recall):
+        assert score(first.flip(0), second.roll(7, 0)) == pytest.approx(score(first, second), rel=1e-4)
 
 
-@pytest.mark.slow
+def test_few_modes_cost_recall_and_pictures_of_no_mode_cost_precision() -> None:
+    rng = torch.Generator().manual_seed(0)
+    modes = torch.eye(4) * 10
+    real = (modes[:, None] + torch.randn(4, 50, 4, generator=rng)).flatten(0, 1)
+    again = (modes[:, None] + torch.randn(4, 50, 4, generator=rng)).flatten(0, 1)
+    recalls = [coverage(again[: 50 * count], real).recall for count in (4, 3, 2, 1)]
+    assert recalls == sorted(recalls, reverse=True) and recalls[0] > 0.8 and recalls[3] < 0.3
+    strays = torch.cat([again[:100], again[100:] + 30])
+    assert coverage(strays, real).precision < 0.6 < 0.8 < coverage(again, real).precision
+    distances = [frechet(again[: 50 * count], real) for count in (4, 3, 2, 1)]
+    assert distances == sorted(distances)
+
+
 def test_scores_grow_as_pictures_get_worse(heads: Tensor) -> None:
+    features = find_extractor("procedural")
     first, second = heads[:48], heads[48:]
     rng = torch.Generator().manual_seed(0)
     noisy = second + 24 * torch.randn(second.shape, generator=rng)
@@ -86,13 +75,12 @@ def test_scores_grow_as_pictures_get_worse(heads: Tensor) -> None:
         "very blurred": coarsened(second.float(), 12).round().byte(),
         "noise": torch.randint(0, 256, second.shape, generator=rng, dtype=torch.uint8),
     }
-    scores = {name: distances(features(first), features(images)) for name, images in worse.items()}
-    for metric in (FID, KID):
-        values = [score[metric] for score in scores.values()]
-        assert values == sorted(values), scores
-    clean, grainy = scores["as they are"], distances(features(first), features(noisy.clamp(0, 255).byte()))
-    one_head = distances(features(first), features(second[:1].expand(48, -1, -1, -1)))
-    assert grainy[FID] > 1.3 * clean[FID] and one_head[FID] > 2 * clean[FID]
+    for score in (frechet, kid):
+        values = [score(features(first), features(images)) for images in worse.values()]
+        assert values == sorted(values), values
+    clean, grainy = (frechet(features(first), features(images.clamp(0, 255).byte())) for images in (second, noisy))
+    one_head = frechet(features(first), features(second[:1].expand(48, -1, -1, -1)))
+    assert grainy > 1.3 * clean and one_head > 2 * clean
 
 
 def test_without_the_library_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
