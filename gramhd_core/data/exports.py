@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gramhd_core.data.pose_conversions import camera_from_pose
 from gramhd_core.data.subjects import CATS
 from gramhd_core.errors import BadArgument
 from gramhd_core.files import atomic, write_text
+from gramhd_core.geometry.camera import Camera
 
 TRANSFORMS_FILE = "transforms.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of the members of a zip: the same data set, the same bytes
@@ -49,15 +50,20 @@ def export_gram(data: Path) -> Path:
 def export_transforms(data: Path) -> Path:
     """`DATA/transforms.json` of nerfstudio: pinhole cameras at distance 1 from the head, OpenGL axes, world y up."""
     reader, poses = DatasetReader(data), read_labels(data / LABEL_FILE)
-    size, frames = reader.resolution, []
-    for name in reader.names:
-        pose = poses[name]._replace(radius=1.0)
-        focal = 0.5 * size / math.tan(math.radians(pose.fov_degrees) / 2)
-        matrix = camera_from_pose(pose, size=size).world_from_camera[0].tolist()
-        frames.append({"file_path": name, "fl_x": focal, "fl_y": focal, "transform_matrix": matrix})
-    camera: dict[str, Any] = {"camera_model": "OPENCV", "w": size, "h": size, "cx": size / 2, "cy": size / 2}
-    write_text(data / TRANSFORMS_FILE, json.dumps({**camera, "frames": frames}) + "\n")
+    size = reader.resolution
+    cameras = (camera_from_pose(poses[name]._replace(radius=1.0), size=size) for name in reader.names)
+    write_text(data / TRANSFORMS_FILE, json.dumps(transforms(reader.names, cameras, size=size)) + "\n")
     return data / TRANSFORMS_FILE
+
+
+def transforms(names: Iterable[str], cameras: Iterable[Camera], *, size: int) -> dict[str, Any]:
+    """The document that says which camera (each a batch of one) took which picture of `size` pixels a side."""
+    frames = []
+    for name, camera in zip(names, cameras, strict=True):
+        focal = 0.5 * size / math.tan(math.radians(float(camera.fov_degrees[0])) / 2)
+        matrix = camera.world_from_camera[0].tolist()
+        frames.append({"file_path": name, "fl_x": focal, "fl_y": focal, "transform_matrix": matrix})
+    return {"camera_model": "OPENCV", "w": size, "h": size, "cx": size / 2, "cy": size / 2, "frames": frames}
 
 
 FORMATS: dict[str, Callable[[Path], Path]] = {

@@ -157,4 +157,4 @@ def _points(sweep: ViewSet) -> Tensor:
     assert middle.distance is not None
     rays = camera_rays(middle.cameras)
     points = rays.origins + rays.directions * middle.distance.flatten(1)[..., None]
-    return points[:, head_of(middle).flatten()]
+    return points[:, (head_of(middle) & middle.distance.isfinite()).flatten()]
