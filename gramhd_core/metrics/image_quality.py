@@ -19,7 +19,7 @@ from gramhd_core.networks.feature_network import images_from_bytes, load_feature
 
 EXTRACTOR = "procedural-heads"  # its name in torch-fidelity
 LAYER = "features"
-NEIGHBOURHOOD = 3  # of precision and recall: Kynkaanniemi et al., 2019
+NEIGHBOURHOOD = 3  # of precision and recall, as published
 DISTANCES_AT_ONCE = 2000  # of precision and recall: rows of a table of distances
 _operators: list[Any] = []  # declarations that have to outlive the function that made them
 
@@ -42,7 +42,7 @@ class Coverage(NamedTuple):
 
 
 def frechet(fakes: Tensor, reals: Tensor) -> float:
-    """FID of features float32 [n, F] and [m, F] (Heusel et al., 2017)."""
+    """FID of features float32 [n, F] and [m, F] (FID: distance)."""
     torch_fidelity()
     fid = importlib.import_module("torch_fidelity.metric_fid")
     statistics = [fid.fid_features_to_statistics(part) for part in (fakes, reals)]
@@ -50,7 +50,7 @@ def frechet(fakes: Tensor, reals: Tensor) -> float:
 
 
 def kernel(fakes: Tensor, reals: Tensor, *, subset: int, subsets: int, seed: int) -> Kernel:
-    """KID of features [n, F] and [m, F] (Binkowski et al., 2018): `subsets` times `subset` pictures of either."""
+    """KID of features [n, F] and [m, F], `subsets` times `subset` pictures of either (KID: distance)."""
     torch_fidelity()
     kid = importlib.import_module("torch_fidelity.metric_kid")
     asked = {"kid_subset_size": subset, "kid_subsets": subsets, "rng_seed": seed}
@@ -59,8 +59,8 @@ def kernel(fakes: Tensor, reals: Tensor, *, subset: int, subsets: int, seed: int
 
 
 def coverage(fakes: Tensor, reals: Tensor) -> Coverage:
-    """Precision and recall of features [n, F] and [m, F] (Kynkaanniemi et al., 2019): a picture is among others if it
-    is no farther from one of them than that one's third nearest neighbour. Needs four of either."""
+    """Precision and recall of features [n, F] and [m, F]: a picture is among others if it is no farther from one of
+    them than that one's third nearest neighbour (PRC: precision and recall). Needs four of either."""
     torch_fidelity()
     prc = importlib.import_module("torch_fidelity.metric_prc")
     asked = {"prc_neighborhood": NEIGHBOURHOOD, "prc_batch_size": DISTANCES_AT_ONCE}

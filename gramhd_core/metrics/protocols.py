@@ -107,12 +107,16 @@ PROTOCOLS: dict[str, Protocol] = {
     "house": Protocol(
         "house", 200, None, halves=True, kid_subsets=20, kid_seed=0, source="docs/conventions.md, Scores"
     ),
-    "paper": Protocol("paper", 20_000, 20_000, source="GRAM-HD, section 4: 20K generated and real images"),
+    "paper": Protocol("paper", 20_000, 20_000, source="GRAM-HD, experiments: 20K generated and real images"),
     "official-eval": Protocol(
         "official-eval", 10_000, None, source="GRAM-HD, published evaluation script: 10,000 fakes against all reals"
     ),
     "eg3d": Protocol(
-        "eg3d", 50_000, None, poses="labels", source="EG3D, section 5: 50k generated images against all training images"
+        "eg3d",
+        50_000,
+        None,
+        poses="labels",
+        source="EG3D, experiments: 50k generated images against all training images",
     ),
 }
 
