@@ -1,7 +1,8 @@
 """Whether a face stays who it is while it is turned, as a network for recognising people sees it.
 
-T heads, V views, B pictures. The network is IResNet-50 (ArcFace: residual network). Its weights are not ours to ship; they are
-found or asked for in a sentence. Names of layers are those of the published file. Procedural heads have better: `identity.py`.
+T heads, V views, B pictures. The network is IResNet-50 (ArcFace: residual network). Its weights are not ours to ship;
+they are found or asked for in a sentence. Names of layers are those of the published file. Procedural heads have
+better: `identity.py`.
 """
 
 from __future__ import annotations
