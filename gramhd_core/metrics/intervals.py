@@ -9,6 +9,7 @@ mean of those)^2 (Shao and Wu, 1989). Near the floor, where FID is mostly its ow
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,6 +36,9 @@ class _Moments(NamedTuple):
     total: Tensor
     products: Tensor
 
+    def plus(self, other: _Moments) -> _Moments:
+        return _Moments(self.count + other.count, self.total + other.total, self.products + other.products)
+
     def without(self, other: _Moments) -> _Moments:
         return _Moments(self.count - other.count, self.total - other.total, self.products - other.products)
 
@@ -51,9 +55,8 @@ class _Moments(NamedTuple):
 def frechet_interval(value: float, fakes: Tensor, reals: Sequence[Tensor], *, rng: torch.Generator) -> Interval:
     """Of FID: features [n, F], and R times [m, F]."""
     centre = reals[0].double().mean(dim=0)  # far from 0 sums of squares lose digits
-    parts = [_groups(part.double() - centre, rng) for part in (fakes, *reals)]
-    moments = [[_moments(group) for group in part] for part in parts]
-    mine, *theirs = [_moments(torch.cat(part)) for part in parts]
+    moments = [[_moments(group.double() - centre) for group in _groups(part, rng)] for part in (fakes, *reals)]
+    mine, *theirs = [functools.reduce(_Moments.plus, groups) for groups in moments]
     roots = [_root(one.covariance) for one in theirs]
     my_root = _root(mine.covariance)
 

@@ -23,7 +23,7 @@ from gramhd_core.metrics.image_files import PlainImages
 from gramhd_core.metrics.image_quality import coverage, frechet, kernel
 from gramhd_core.metrics.intervals import Interval, frechet_interval, kernel_interval, share_interval
 from gramhd_core.metrics.picture_sets import FRONTAL, GeneratedPictures, PictureSet, RealPictures
-from gramhd_core.metrics.protocols import FEWEST, REAL_SEED, Protocol, known_protocols
+from gramhd_core.metrics.protocols import FEWEST, KID_SUBSET, REAL_SEED, Protocol, known_protocols
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.world import ALONE, World
 
@@ -201,7 +201,8 @@ class _Stage(NamedTuple):
                 values, intervals = _renamed(values), _renamed(intervals)
             facts = {**_facts(protocol, self, counts[protocol.name], reals), **fakes.made[protocol.name]}
             hits = {"fakes": fakes.seen.found, "reals": theirs.found}
-            known.append(SetScores(values, intervals, facts, fakes.about, fakes.notes, hits))
+            notes = (*fakes.notes, *_cautions(facts, mine.shape[1], self.request.kinds))
+            known.append(SetScores(values, intervals, facts, fakes.about, notes, hits))
         return tuple(known)
 
 
@@ -277,6 +278,19 @@ def _facts(protocol: Protocol, stage: _Stage, reals: int, source: Reals) -> dict
         "kid_subsets": subsets,
         "kid_seed": protocol.kid_seed,
     }  # fmt: skip
+
+
+def _cautions(facts: dict[str, Any], features: int, kinds: Sequence[str]) -> tuple[str, ...]:
+    """What a reader should know of scores of few pictures."""
+    found = []
+    if "fid" in kinds and facts["fakes"] <= features:
+        found.append(
+            f"{facts['fakes']} pictures cannot fill {features} dimensions: FID is mostly its own bias, to be compared "
+            "with its floor only."
+        )
+    if "kid" in kinds and facts["kid_subset"] < KID_SUBSET:
+        found.append(f"KID of {facts['kid_subset']} pictures of either side, since there are no {KID_SUBSET}.")
+    return tuple(found)
 
 
 def _renamed(scores: dict[str, Any]) -> dict[str, Any]:
