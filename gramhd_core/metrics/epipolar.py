@@ -139,6 +139,8 @@ def spectrum(colours: Tensor) -> Tensor:
     """float [V, 3, P] over time -> [V // 2 + 1], the mean power of k cycles over all of it, of what is left when every
     track's mean and slope are taken away (Hann window, whose loss is made up for); nan without points."""
     count = len(colours)
+    if not colours.numel():
+        return torch.full((count // 2 + 1,), math.nan)
     time = torch.linspace(-1, 1, count).to(colours)[:, None, None]
     level = colours - colours.mean(dim=0)
     level = level - time * (time * level).sum(dim=0) / time.square().sum()

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from gramhd_core.data.head_shapes import WORLD_PER_U
 from gramhd_core.geometry.camera import Camera
-from gramhd_core.geometry.rays import camera_rays
-from gramhd_core.metrics.evaluation import Evaluation, Pictures, in_batches
+from gramhd_core.metrics.evaluation import Evaluation, Pictures, Turned, in_batches
+from gramhd_core.metrics.reprojection import ANY_SCALE, AT_ONCE, overlap, psnr
+from gramhd_core.metrics.views import ViewSet
 from gramhd_core.networks.feature_network import FeatureNetwork
 
 # x, y, z in u on the average head (data/head_anatomy.py): landmark 30, the middles of cheeks and ears. Whatever hair,
@@ -23,8 +24,6 @@ from gramhd_core.networks.feature_network import FeatureNetwork
 NOSE = (0.0, -2.1, 7.5)
 CHEEKS = ((-2.45, -1.5, 4.8), (2.45, -1.5, 4.8))
 EARS = ((-5.0, -0.2, 0.0), (5.0, -0.2, 0.0))
-OPAQUE = 0.5  # alpha from which a pixel shows the head
-HIDDEN = 0.01  # world units: farther than this behind what a view sees there, a point is hidden in it
 
 
 def pose(evaluation: Evaluation) -> dict[str, float]:
@@ -78,47 +77,28 @@ def relief_of(camera: Camera, distance: Tensor) -> Relief:
 def consistency(evaluation: Evaluation) -> dict[str, float]:
     """How well the frontal picture, moved along its own distances, is what the turned cameras see: PSNR in dB of pixels
     that show the head and that both see, and which share of the head's pixels that is."""
-    turned = evaluation.turned
-    found = [
-        moved(turned.cameras[0], turned.cameras[view], turned.rgb[:, [0, view]], turned.alpha[:, view],
-              turned.distance[:, [0, view]])
-        for view in range(1, len(turned.cameras))
-    ]  # fmt: skip
-    noise = torch.cat([view.psnr for view in found])
+    return consistency_of(evaluation.turned)
+
+
+def consistency_of(turned: Turned) -> dict[str, float]:
+    """psnr: 0 where nothing is seen by both."""
+    pairs = torch.cartesian_prod(torch.arange(len(turned.rgb)), torch.arange(1, len(turned.cameras)))
+    found = []
+    for head, view in (part.T for part in pairs.split(max(1, AT_ONCE // turned.cameras.width**2))):
+        made, wanted, both, share = overlap(_views(turned, head, 0 * view), _views(turned, head, view), rule=ANY_SCALE)
+        found.append(torch.stack([psnr(made, wanted, both), share]))
+    noise, seen = torch.cat(found, dim=1)
     noise = noise[noise.isfinite()]
     return {
         "psnr": noise.mean().item() if len(noise) else 0.0,
-        "seen_by_both": torch.cat([view.seen for view in found]).mean().item(),
+        "seen_by_both": seen.mean().item(),
     }
 
 
-class Moved(NamedTuple):
-    """Of T heads: psnr [T] in dB, nan where nothing is seen by both; seen [T], the share of the head's pixels."""
-
-    psnr: Tensor
-    seen: Tensor
-
-
-def moved(first: Camera, second: Camera, rgb: Tensor, alpha: Tensor, distance: Tensor) -> Moved:
-    """Two views of T heads: rgb uint8 [T, 2, 3, S, S], distance [T, 2, S, S]; alpha of the second [T, S, S].
-
-    Every pixel of the second view is a point in space by its distance; the first view's colour there is compared,
-    unless the first view sees something nearer there.
-    """
-    heads, size = len(rgb), second.width
-    rays = camera_rays(second)
-    points = rays.origins + rays.directions * distance[:, 1].reshape(heads, -1, 1)  # [T, S S, 3]
-    away = (points - first.position[:, None]).norm(dim=-1)
-    grid = (2 * first.project(points) / size - 1)[:, None]  # [T, 1, S S, 2]
-    before = torch.cat([rgb[:, 0].float() / 255, distance[:, :1]], dim=1)
-    found = F.grid_sample(before, grid, padding_mode="border", align_corners=False)[:, :, 0]  # [T, 4, S S]
-    head = alpha.flatten(1) > OPAQUE
-    both = head & (grid[:, 0].abs() < 1).all(dim=-1) & ((away - found[:, 3]).abs() < HIDDEN)
-    error = (found[:, :3] - rgb[:, 1].flatten(2).float() / 255).square().mean(dim=1)
-    count = both.sum(dim=1)
-    mean = (error * both).sum(dim=1) / count  # nan where nothing is compared
-    psnr = -10 * (mean + 1e-10).log10()
-    return Moved(psnr, count / head.sum(dim=1).clamp(min=1))
+def _views(turned: Turned, head: Tensor, view: Tensor) -> ViewSet:
+    """So many views of as many heads."""
+    cameras, rgb, alpha, distance = turned
+    return ViewSet("turned", cameras[view], rgb[head, view], alpha[head, view], distance[head, view])
 
 
 def diversity(evaluation: Evaluation) -> dict[str, float]:

@@ -13,14 +13,15 @@ from gramhd_core.data.head_identity import HeadIdentity
 from gramhd_core.data.head_shapes import WORLD_PER_U
 from gramhd_core.data.procedural_heads import HeadView, render_head
 from gramhd_core.geometry.camera import Camera
-from gramhd_core.metrics.evaluation import Pictures
-from gramhd_core.metrics.ground_truth import NOSE, angle_errors, moved, relief_of, spread_of
+from gramhd_core.metrics.evaluation import Pictures, Turned
+from gramhd_core.metrics.ground_truth import NOSE, angle_errors, consistency_of, relief_of, spread_of
+from gramhd_core.metrics.views import views_of_head
 from gramhd_core.networks.feature_network import FeatureConfig, FeatureNetwork
 
 pytestmark = pytest.mark.slow
 
 FRESH = 5_200_000  # heads of no data set
-FRONT, SIDE = Camera.orbit(0.0, 0.0, size=64), Camera.orbit(0.0, 0.3, size=64)
+FRONT = Camera.orbit(0.0, 0.0, size=64)
 
 
 def views(camera: Camera, n: int) -> list[HeadView]:
@@ -31,15 +32,6 @@ def views(camera: Camera, n: int) -> list[HeadView]:
 def frontal() -> Tensor:
     """Distances of 60 true heads from the frontal camera [60, 64, 64]."""
     return torch.stack([torch.from_numpy(view.distance) for view in views(FRONT, 60)])
-
-
-@pytest.fixture(scope="module")
-def pairs() -> tuple[Tensor, Tensor, Tensor]:
-    """rgb [8, 2, 3, 64, 64], alpha of the second [8, 64, 64], distance [8, 2, 64, 64] of true heads."""
-    both = [views(FRONT, 8), views(SIDE, 8)]
-    rgb = torch.stack([torch.stack([torch.from_numpy(v.image).movedim(-1, 0) for v in part]) for part in both], dim=1)
-    distance = torch.stack([torch.stack([torch.from_numpy(v.distance) for v in part]) for part in both], dim=1)
-    return rgb, torch.stack([torch.from_numpy(v.mask) for v in both[1]]).float(), distance
 
 
 def test_the_nose_is_where_the_average_head_has_it() -> None:
@@ -61,29 +53,18 @@ def test_hollow_faces_and_walls_are_not_heads(frontal: Tensor) -> None:
     assert not relief_of(FRONT, torch.ones(2, 64, 64)).ordered.any()
 
 
-def test_a_view_moved_onto_itself_is_itself(pairs: tuple[Tensor, Tensor, Tensor]) -> None:
-    rgb, alpha, distance = pairs
-    same = moved(SIDE, SIDE, rgb[:, [1, 1]], alpha, distance[:, [1, 1]])
-    assert same.psnr.min() > 60 and same.seen.min() == pytest.approx(1, abs=0.02)
-
-
-def test_true_heads_agree_between_views_and_wrong_distances_do_not(pairs: tuple[Tensor, Tensor, Tensor]) -> None:
-    rgb, alpha, distance = pairs
-    true = moved(FRONT, SIDE, rgb, alpha, distance)
-    assert true.psnr.mean() > 24 and true.seen.mean() > 0.7
-    flat = moved(FRONT, SIDE, rgb, alpha, torch.ones_like(distance))
-    assert flat.psnr.mean() < true.psnr.mean() - 3
-    other = moved(FRONT, SIDE, torch.stack([rgb[:, 0], rgb[:, 1].roll(1, 0)], dim=1), alpha, distance)
-    assert other.psnr.mean() < true.psnr.mean() - 6
-
-
-def test_what_something_nearer_hides_is_not_compared(pairs: tuple[Tensor, Tensor, Tensor]) -> None:
-    rgb, alpha, distance = pairs
-    curtain = torch.stack([distance[:, 0] - 0.1, distance[:, 1]], dim=1)
-    hidden = moved(FRONT, SIDE, rgb, alpha, curtain)
-    assert hidden.seen.max() < 0.05 and hidden.psnr[hidden.seen == 0].isnan().all()
-    nothing = moved(FRONT, SIDE, rgb, torch.zeros_like(alpha), distance)
-    assert (nothing.seen == 0).all()
+def test_true_heads_agree_between_views_and_other_heads_do_not() -> None:
+    cameras = Camera.orbit(0.0, torch.tensor([0.0, -0.3, 0.3]), size=64)
+    heads = [views_of_head(HeadIdentity.from_seed(FRESH + i), cameras, name="head") for i in range(4)]
+    rgb = torch.stack([head.rgb for head in heads])
+    alpha = torch.stack([head.alpha for head in heads if head.alpha is not None])
+    distance = torch.stack([head.distance for head in heads if head.distance is not None])
+    found = consistency_of(Turned(cameras, rgb, alpha, distance))
+    assert found["psnr"] > 24 and found["seen_by_both"] > 0.7
+    other = torch.cat([rgb[:, :1], rgb[:, 1:].roll(1, 0)], dim=1)
+    assert consistency_of(Turned(cameras, other, alpha, distance))["psnr"] < found["psnr"] - 6
+    nothing = consistency_of(Turned(cameras, rgb, 0 * alpha, distance))
+    assert nothing == {"psnr": 0.0, "seen_by_both": 0.0}
 
 
 def test_spread_of_three_points_by_hand() -> None:
