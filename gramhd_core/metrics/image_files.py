@@ -19,6 +19,8 @@ from gramhd_core.data.image_files import check_size, decode_image, image_sizes, 
 from gramhd_core.errors import BadDataset, BadImage, GramhdError
 from gramhd_core.metrics.protocols import FEWEST
 
+WANTED = "a folder or zip with PNG, JPEG, WebP or BMP files is needed"
+
 
 class PlainImages:
     """The pictures of a folder or zip and of all folders in it, by name. BadDataset if there are fewer than 16 or their
@@ -33,7 +35,10 @@ class PlainImages:
     def __init__(self, path: Path | str, *, size: int | None = None):
         check_size(size)
         self.path = Path(path)
-        self._files = open_files(path)
+        try:
+            self._files = open_files(path)
+        except BadDataset as error:
+            raise BadDataset(error.given, expected=WANTED, remedy="check the path") from error
         self.names = tuple(sorted(name for name in self._files.sizes if is_image(name)))
         self._refuse_few()
         self.native = self._sizes(any_size=size is not None)
@@ -84,7 +89,7 @@ class PlainImages:
         if not self.names:
             raise BadDataset(
                 f"{self.path} has no pictures",
-                expected="PNG, JPEG, WebP or BMP files are needed, in it or in folders below",
+                expected=WANTED,
                 remedy="check the path",
             )
         if len(self.names) < FEWEST:

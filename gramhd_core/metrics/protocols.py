@@ -88,11 +88,11 @@ class Protocol:
         least = FEWEST if self.halves else self.kid_subset
         possible = fewer >= least and (self.halves or self.reals == self.fakes)
         what = f"{self.fakes} samples are compared with twice as many, in two halves" if self.halves else (
-            f"the protocol `{self.name}` compares with {need} of them" if self.reals
+            f"the protocol `{self.name}` compares with {need:,} of them" if self.reals
             else f"the protocol `{self.name}` takes KID of subsets of {need}")  # fmt: skip
         instead = "prepare more images" + ("" if self.halves else " or use --protocol house")
         raise BadDataset(
-            f"{where} has {count} images",
+            f"{where} has {count:,} images",
             expected=what,
             remedy=f"use --samples {fewer} or {instead}" if possible else instead,
         )

@@ -74,7 +74,7 @@ def test_what_cannot_be_compared_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadDataset, match="does not exist"):
         PlainImages(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadDataset, match="is empty"):
+    with pytest.raises(BadDataset, match="is empty, but a folder or zip with PNG"):
         PlainImages(tmp_path / "empty")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")

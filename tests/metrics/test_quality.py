@@ -177,7 +177,7 @@ def test_what_cannot_be_compared_is_refused_before_the_first_head(
     model: GramHd, reader: DatasetReader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model, "scene", lambda *_: pytest.fail("a head was made"))
-    with pytest.raises(BadDataset, match="has 40 images.*compares with 20000"):
+    with pytest.raises(BadDataset, match="has 40 images.*compares with 20,000"):
         score_generator(model, reader, QualityRequest("procedural", ("paper",)))
     with pytest.raises(BadArgument, match="999 samples"):
         score_generator(model, reader, QualityRequest("procedural", ("eg3d",), samples=999))
