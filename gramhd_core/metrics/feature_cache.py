@@ -68,7 +68,7 @@ def features_of(
         missing = world.gather(tuple(pose for pose in poses if known.get(pose) is None))[0]
         if missing:
             made = _looked_at(pictures, extractor, range(start, stop), missing, progress=progress, world=world)
-            shelf.keep(made, progress=progress)
+            cache = cache if shelf.keep(made, progress=progress) else None
             known |= made
         else:
             found += stop - start
@@ -140,15 +140,16 @@ class _Shelf:
                 return features[: stop - start]
         return None
 
-    def keep(self, made: Mapping[str, Tensor], *, progress: Progress) -> None:
-        """Write [n, F] down for every look; a place that cannot be written to costs a line, not the run."""
+    def keep(self, made: Mapping[str, Tensor], *, progress: Progress) -> bool:
+        """Write [n, F] down for every look. A place that cannot be written to costs a line, not the run: False."""
         for pose, features in made.items() if self.cache is not None else ():
             header = self._header(pose, self.places.stop)
             try:
                 save_tensors(self._path(header), {"features": features}, header, key=KEY)
             except CannotWrite as error:
                 progress.say(f"Features are not kept: {error.given}.")
-                return
+                return False
+        return True
 
     def _header(self, pose: str, stop: int) -> dict[str, Any]:
         return {**self.facts, "pose": pose, "start": self.places.start, "stop": stop}
