@@ -12,6 +12,8 @@ from gramhd_core.metrics.identity import identity, readable
 from gramhd_core.metrics.views import ViewSet, views_of_head
 from gramhd_core.networks.feature_network import load_feature_network
 
+pytestmark = pytest.mark.slow
+
 HEADS, VIEWS = 4, 5
 FRESH = 7_000_000
 

@@ -17,6 +17,9 @@ from gramhd_core.metrics.picture_sets import FRONTAL, GeneratedPictures, RealPic
 from gramhd_core.outputs.shots import latent_of_seed, render_shots
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> DatasetReader:
     return DatasetReader(prepare_procedural(20, tmp_path_factory.mktemp("data") / "heads", size=16, workers=1).out)
