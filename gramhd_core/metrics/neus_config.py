@@ -76,11 +76,12 @@ FAST = NeusConfig(
     every=4,
     outside=12,
     lightest=1e-3,
-    learning_rate=0.01,
+    learning_rate=0.02,
     beta2=0.99,
     warm_up=50,
     sharpness=30.0,
-    bend=0.01,
+    eikonal=0.01,
+    bend=0.0005,
     loss="l2",
 )
 QUICK = replace(FAST, name="quick", iterations=500)

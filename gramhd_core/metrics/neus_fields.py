@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from gramhd_core.metrics.neus_tables import Tables
 
-SPHERE = 0.5  # radius of the sphere that every SDF is at first
+SPHERE = 0.5  # radius of the sphere that the published SDF network is at first
+BALL = 0.7  # and that tables are: what has to shrink is found sooner than what has to grow, like necks and shoulders
 PAINT, SHARPEN = 5.0, 0.2  # multiples of the learning rate: of tables of colours; of the exponent of s
 
 
@@ -91,7 +92,7 @@ def contracted(points: Tensor) -> Tensor:
 
 
 class TableField(nn.Module):
-    """f(x) = |x| - 1/2 + a sum of tables; colour, the sigmoid of such a sum; no network at all.
+    """f(x) = |x| - `BALL` + a sum of tables; colour, the sigmoid of such a sum; no network at all.
 
     size: pixels per side of the views, to which the finest levels belong. view_dependence: a small network that sees
     direction and normal adds to the colour.
@@ -102,15 +103,16 @@ class TableField(nn.Module):
     ):
         super().__init__()
         finest = 1.25 * size  # cells: about a pixel
+        most = 2 ** math.ceil(math.log2(20 * finest**2))  # corners near a surface, several times over
         levels = [max(2, round(finest / n)) for n in (8, 4, 2, 1)]
-        self.distances = Tables(levels, features=1, by_cell=True, compiled=compiled)
-        self.colours = Tables(levels[1:], features=3, compiled=compiled)
-        self.surroundings = Tables([max(2, round(finest / n)) for n in (16, 8, 4)], features=4, compiled=compiled)
+        self.distances = Tables(levels, features=1, by_cell=True, most=most, compiled=compiled)
+        self.colours = Tables(levels[1:], features=3, most=most, compiled=compiled)
+        self.surroundings = Tables(levels[:3], features=4, most=most, compiled=compiled)
         self.learned_sharpness = Sharpness(sharpness)
         self.directions = _small_network(9, 32, 3, rng) if view_dependence else None
 
     def sdf(self, points: Tensor) -> Tensor:
-        return points.norm(dim=-1) - SPHERE + self.distances(points)[:, 0]
+        return points.norm(dim=-1) - BALL + self.distances(points)[:, 0]
 
     def slopes(self, points: Tensor) -> Slopes:
         """Central differences over two cells of the finest level in use, so that neighbouring cells learn together."""

@@ -99,7 +99,9 @@ def train(
 ) -> None:
     """rays of all pixels of all views, colours [R, 3] in [0, 1]; the field learns in place."""
     groups = field.groups()
-    optimiser = torch.optim.Adam([{"params": part} for _, part in groups], betas=(0.9, config.beta2), fused=True)
+    optimiser = torch.optim.Adam(
+        [{"params": part} for _, part in groups], betas=(0.9, config.beta2), eps=1e-15, fused=True
+    )
     progress.start(f"Fitting NeuS ({config.name})", config.iterations)
     batches = batches_of(len(colours), config.rays, rng)
     for step in range(config.iterations):

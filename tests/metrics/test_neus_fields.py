@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gramhd_core.metrics.neus_fields import SPHERE, TableField
+from gramhd_core.metrics.neus_fields import BALL, SPHERE, TableField
 from gramhd_core.metrics.neus_networks import ColourNetwork, NetworkField, SdfNetwork, waves
 from gramhd_core.metrics.neus_tables import Tables, levels_of
 
@@ -67,7 +67,7 @@ def test_levels_come_in_one_after_the_other() -> None:
 def test_tables_begin_as_the_sphere_with_slopes_of_length_one() -> None:
     field = TableField(size=16, sharpness=30.0, view_dependence=False, rng=rng())
     points = somewhere(200)
-    torch.testing.assert_close(field.sdf(points), points.norm(dim=-1) - SPHERE)
+    torch.testing.assert_close(field.sdf(points), points.norm(dim=-1) - BALL)
     gradient = field.slopes(points[points.norm(dim=-1) > 0.5]).gradient
     torch.testing.assert_close(gradient.norm(dim=-1), torch.ones(len(gradient)), atol=0.03, rtol=0)
 

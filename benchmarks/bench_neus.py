@@ -1,0 +1,91 @@
+"""NeuS by tables and by the published networks on the same views: do they put view sets in the same order?
+
+    python benchmarks/bench_neus.py [--preset fast] [--iterations N] [--heads 2] [--size 64] [--views clean flicker:4]
+                                    [--set rays=256 ...]
+
+`--views` are the undamaged analytic head and damage as metrics/damage.py plants it (kind:strength). With several
+`--preset`, correlation and rank correlation of their PSNR over all view sets are given for every pair. `--iterations`
+and `--set` hold for the published networks (`paper`) only: 300,000 iterations of them take days on a CPU. Prints one
+JSON line; times are processor seconds of one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from dataclasses import replace
+
+import torch
+from report import report
+
+from gramhd_core.configs import override
+from gramhd_core.data.head_identity import HeadIdentity
+from gramhd_core.geometry.camera import CameraPrior
+from gramhd_core.metrics.damage import Damage, damaged, look_at_head
+from gramhd_core.metrics.neus_config import PAPER, PRESETS, NeusConfig
+from gramhd_core.metrics.neus_fitting import fit
+from gramhd_core.metrics.views import ViewSet, around, views_of_head
+
+FIRST = 5_200_000  # heads of no data set
+
+
+def views_of(seed: int, kind: str, *, size: int) -> ViewSet:
+    """`clean`, or `kind:strength` of planted damage."""
+    head = HeadIdentity.from_seed(seed)
+    clean = views_of_head(head, around(CameraPrior(), size=size), name=f"head {seed}")
+    if kind == "clean":
+        return clean
+    name, _, strength = kind.partition(":")
+    rng = torch.Generator().manual_seed(seed)
+    return damaged(clean, Damage(name, float(strength)), look=look_at_head(head), rng=rng)
+
+
+def correlations(first: list[float], second: list[float]) -> dict[str, float]:
+    """Pearson's and Spearman's."""
+    both = torch.tensor([first, second], dtype=torch.float64)
+    ranks = both.argsort(dim=1).argsort(dim=1).double()
+    return {
+        "correlation": round(float(torch.corrcoef(both)[0, 1]), 3),
+        "rank_correlation": round(float(torch.corrcoef(ranks)[0, 1]), 3),
+    }
+
+
+def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) -> None:
+    torch.set_num_threads(1)
+    found: dict[str, dict[str, list[float]]] = {config.name: {} for config in configs}
+    seconds = {config.name: 0.0 for config in configs}
+    for kind, seed in itertools.product(kinds, range(FIRST, FIRST + heads)):
+        views = views_of(seed, kind, size=size)
+        for config in configs:
+            started = time.process_time()
+            scored = fit(views, config, rng=torch.Generator().manual_seed(0))
+            seconds[config.name] += time.process_time() - started
+            found[config.name].setdefault(kind, []).append(round(scored.psnr, 2))
+            print(f"{config.name} {views.name}: {scored.psnr:.2f} dB, {scored.ssim:.3f}", file=sys.stderr, flush=True)
+    flat = {name: list(itertools.chain.from_iterable(rows.values())) for name, rows in found.items()}
+    report(
+        benchmark="neus",
+        heads=heads,
+        pixels=size,
+        iterations={config.name: config.iterations for config in configs},
+        psnr=found,
+        cpu_seconds_per_identity={name: round(s / (heads * len(kinds)), 1) for name, s in seconds.items()},
+        agreement={f"{a} {b}": correlations(flat[a], flat[b]) for a, b in itertools.combinations(flat, 2)},
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", nargs="+", choices=list(PRESETS), default=["fast", "paper"])
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--heads", type=int, default=2)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--views", nargs="+", default=["clean", "flicker:4", "flicker:8", "upsampled:2"])
+    options = parser.parse_args()
+    warm_up = min(PAPER.warm_up, options.iterations // 10)
+    shorter = override(replace(PAPER, iterations=options.iterations, warm_up=warm_up), options.set)
+    chosen = [shorter if name == "paper" else PRESETS[name] for name in options.preset]
+    main(chosen, heads=options.heads, size=options.size, kinds=options.views)
