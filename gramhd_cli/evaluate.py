@@ -1,94 +1,134 @@
-"""`gramhd eval`: scores of a model."""
+"""`gramhd eval`: scores of a model, of views or of plain pictures, and reports of them."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gramhd_cli import console, launch, options
+from gramhd_cli import console, eval_inputs, launch, options
 
 # Repeated from gramhd_core.metrics, which imports torch; a test keeps both equal.
-METRICS = ("fid-procedural", "pose", "geometry", "consistency", "diversity")
+METRICS = (
+    "fid",
+    "kid",
+    "precision",
+    "fid3d",
+    "pose",
+    "geometry",
+    "consistency",
+    "diversity",
+    "epi",
+    "reprojection",
+    "identity",
+    "neus",
+    "speed",
+)
+COMPARE, ALL = "compare", "all"
 
 
 def evaluate(
-    ckpt: options.Ckpt,
-    data: Annotated[Path, typer.Option("--data", help="The data set to compare with.", show_default=False)],
     metrics: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="METRIC...",
-            help=f"Some of {', '.join(METRICS)}; all if none is named.",
-            autocompletion=lambda: list(METRICS),
+            help=f"Some of {', '.join(METRICS)}, or all; {COMPARE} and reports to put side by side.",
+            autocompletion=lambda: [*METRICS, ALL, COMPARE],
             show_default=False,
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(help="How many heads to make: seeds 0 and up.")] = 200,
+    ckpt: eval_inputs.Ckpt = None,
+    views: eval_inputs.Views = None,
+    images: eval_inputs.Images = None,
+    data: eval_inputs.Data = None,
+    out: eval_inputs.Out = None,
+    samples: eval_inputs.Samples = None,
+    identities: eval_inputs.Identities = None,
     trunc: Annotated[
         float, typer.Option("--trunc", "--psi", help="Truncation: 0 is the average head, 1 full variety.")
     ] = 1.0,
     size: Annotated[
         int | None, typer.Option(help="Side of all pictures in pixels; as trained, if not given.", show_default=False)
     ] = None,
+    protocols: eval_inputs.Protocols = None,
+    features: eval_inputs.Features = "auto",
+    neus: eval_inputs.Neus = "fast",
+    quick: eval_inputs.Quick = False,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Judge the same model with random weights: the other end of the scale.")
     ] = False,
+    cache: eval_inputs.Cache = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a report of another request in --out.")] = False,
     device: options.Device = "auto",
     devices: launch.Devices = 1,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the scores as CSV.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the tables of the paper's layout.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Score a model: how near its heads are to a data set's, and how true.
+    """Score a model, sets of views or plain pictures, and say how it was measured.
 
-    fid-procedural: FID and KID in features of a small network trained on
-    procedural heads (comparable with each other, not with published FID), of the
-    samples and of one half of the data against the other. pose: radians between
-    what was asked for and what that network reads in the picture. geometry: the
-    share of heads whose nose is nearer than the cheeks and those nearer than the
-    ears. consistency: PSNR between a turned head and its frontal picture moved
-    along its distances. diversity: distances between samples, in those of the
-    data. The data set needs twice as many images as there are samples. Several
+    pose: radians between what was asked for and what a small network reads in
+    the picture. geometry: the share of heads whose nose is nearer than the
+    cheeks and those nearer than the ears. consistency: PSNR between a turned
+    head and its frontal picture moved along its distances. diversity: distances
+    between samples, in those of the data. speed: seconds, memory, parameters
+    and operations of a head. Without metrics everything is measured that the
+    inputs allow. With --out a folder gets report.json, report.html, report.csv
+    and report.tex; the same command goes on where it was interrupted. Several
     GPUs (--devices) share the heads.
 
     Examples:
-        gramhd eval --ckpt runs/hr --data heads
+        gramhd eval --ckpt demo --data heads --quick --out report
         gramhd eval pose geometry --ckpt runs/hr --data heads --samples 500
-        gramhd eval fid-procedural --ckpt hr --data heads --samples 2000
-        gramhd eval fid-procedural --ckpt runs/hr --data heads --untrained
+        gramhd eval neus reprojection --views other-system --out report
+        gramhd eval compare ours/report.json theirs/report.json --latex
     """
-    import time
-
-    from gramhd_core.checkpoints.checkpoint import load_generator, name_of
-    from gramhd_core.data.dataset import DatasetReader
-    from gramhd_core.metrics import evaluate as scores_of
+    eval_inputs.one_form(csv=csv, latex=latex, json=json)
     from gramhd_core.metrics import known_metrics
-    from gramhd_core.metrics.evaluation import Evaluation, EvaluationRequest, untrained_twin
+    from gramhd_core.metrics.feature_cache import default_cache
+    from gramhd_core.metrics.report import make_report
+    from gramhd_core.metrics.request import EvaluationRequest
 
     names = known_metrics(metrics or ())  # wrong input is refused before anything is loaded
-    request = EvaluationRequest(samples, truncation=trunc, size=size)
-    reader = DatasetReader(data)
+    request = EvaluationRequest.of(
+        samples=samples,
+        identities=identities,
+        truncation=trunc,
+        size=size,
+        protocols=tuple(protocols or ("house",)),
+        features=features,
+        neus=neus,
+        quick=quick,
+    )
+    given = eval_inputs.Inputs(ckpt, views, images, data, untrained)
+    given.check()
     launch.shared(devices)
     place = launch.place(device)
-    generator = untrained_twin(ckpt, device=place) if untrained else load_generator(ckpt, device=place)
-    started = time.monotonic()
     with launch.world(place) as world, launch.progress() as progress:
-        scores = scores_of(Evaluation(generator, reader, request=request, progress=progress, world=world), names)
+        judged = eval_inputs.load(
+            given, request, device=place, cache=cache or default_cache(), world=world, progress=progress
+        )
+        asked = metrics or () if ALL in (metrics or (ALL,)) else names
+        document = make_report(judged.evaluation, asked, system=judged.system, out=out, force=force)
+        if launch.speaks() and out:
+            written = eval_inputs.write_forms(document, out)
     if not launch.speaks():
         return
-    document: dict[str, Any] = {
-        "checkpoint": name_of(ckpt),
-        "untrained": untrained,
-        "data": reader.fingerprint,
-        "samples": samples,
-        "truncation": trunc,
-        "size": size or generator.image_size,
-        "seconds": round(time.monotonic() - started, 1),
-        "scores": {metric: {name: float(f"{v:.6g}") for name, v in part.items()} for metric, part in scores.items()},
-    }
-    console.result(document if json else lines(scores), json=json)
+    if csv or latex or json:
+        eval_inputs.print_forms([document], csv=csv, latex=latex, json=json)
+    else:
+        console.result(written if out else lines(document), json=False)
 
 
-def lines(scores: dict[str, dict[str, float]]) -> dict[str, str]:
+def lines(document: dict[str, Any]) -> dict[str, str]:
     """Every score by its name, to read."""
-    return {name.replace("_", " "): f"{value:.4g}" for metric in scores.values() for name, value in metric.items()}
+    found: dict[str, str] = {}
+    for metric, part in document["metrics"].items():
+        measured = document["times"][metric]["measured"]
+        for name, value in {**part["values"], **measured}.items():
+            ends = part["intervals"].get(name)
+            sure = f" ({ends[0]:.4g} to {ends[1]:.4g})" if ends and None not in ends else ""
+            ceiling = part["ceiling"].get(name)
+            best = f", ceiling {ceiling:.4g}" if ceiling is not None else ""
+            found[name.replace("_", " ")] = ("none" if value is None else f"{value:.4g}") + sure + best
+    return found

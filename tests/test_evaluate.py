@@ -1,19 +1,32 @@
-"""`gramhd eval`: scores as lines or JSON, and a sentence for whatever is wrong."""
+"""`gramhd eval`: scores as lines, documents and reports, and a sentence for whatever is wrong."""
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from gramhd_cli import app, evaluate
 from gramhd_core.checkpoints.checkpoint import Checkpoint
+from gramhd_core.data.head_identity import HeadIdentity
 from gramhd_core.data.prepare import prepare_procedural
 from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.geometry.camera import CameraPrior
 from gramhd_core.metrics import METRICS
+from gramhd_core.metrics.view_files import write_views
+from gramhd_core.metrics.views import views_of_head
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -26,6 +39,20 @@ def model(small_gram_hd: GramHd, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare_procedural(34, tmp_path_factory.mktemp("data") / "heads", size=16, workers=1).out
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two heads from five sides each."""
+    out = tmp_path_factory.mktemp("views")
+    cameras = CameraPrior().at(torch.zeros(5), torch.linspace(-0.4, 0.4, 5), size=32)
+    for seed in (3, 4):
+        write_views(out / f"head{seed}", views_of_head(HeadIdentity.from_seed(seed), cameras, name="", supersample=1))
+    return out
+
+
+def without_times(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in document.items() if name != "times"}
 
 
 def test_the_help_lists_every_metric() -> None:
@@ -41,17 +68,82 @@ def test_scores_are_lines_or_one_document(model: Path, heads: Path, capsys: pyte
     ]  # fmt: skip
     assert app.run([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert list(document["scores"]) == ["geometry", "diversity"] and document["samples"] == 16
-    assert document["checkpoint"] == "model.safetensors" and document["untrained"] is False
+    assert list(document["metrics"]) == ["geometry", "diversity"] and document["request"]["samples"] == 16
+    assert document["system"]["name"] == "model.safetensors" and document["system"]["untrained"] is False
+    assert app.run([*words, "--csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["name"] for row in rows][-1] == "diversity_nearest"
+    assert float(rows[-1]["value"]) == document["metrics"]["diversity"]["values"]["diversity_nearest"]
     assert app.run([*words, "--json", "--untrained"]) == 0
     other = json.loads(capsys.readouterr().out)
-    assert other["untrained"] is True and other["scores"] != document["scores"]
+    assert other["system"]["untrained"] is True and other["metrics"] != document["metrics"]
+
+
+def test_a_report_is_the_same_twice_and_goes_on_where_it_ended(
+    model: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["geometry", "fid", "reprojection", "--samples", "16", "--identities", "1"]
+    words = ["eval", *asked, "--ckpt", str(model), "--data", str(heads), "--out"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert app.run([*words, str(first)]) == 0
+    paths = capsys.readouterr().out.splitlines()
+    assert all(Path(path).is_file() for path in paths) and not list(first.glob("*.partial.*"))
+    assert app.run([*words, str(second)]) == 0
+    one, two = (json.loads((out / "report.json").read_text("utf-8")) for out in (first, second))
+    assert without_times(one) == without_times(two) and str(tmp_path) not in json.dumps(one)
+    stopped = {**one, "metrics": {name: one["metrics"][name] for name in ("fid", "reprojection")}}
+    (first / "report.json").unlink()
+    (first / "report.partial.json").write_text(json.dumps(stopped), "utf-8")
+    next((first / "pictures").glob("reprojection-moved.png")).unlink()  # half of this score is lost
+    assert app.run([*words, str(first)]) == 0
+    again = json.loads((first / "report.json").read_text("utf-8"))
+    assert without_times(again) == without_times(one)
+    assert again["times"]["fid"] == one["times"]["fid"]
+    assert again["times"]["reprojection"] != one["times"]["reprojection"]
+
+
+def test_a_report_of_another_request_is_replaced_only_by_force(
+    model: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "geometry", "--ckpt", str(model), "--data", str(heads), "--out", str(tmp_path / "r"), "--samples"]
+    assert app.run([*words, "16"]) == 0
+    before = (tmp_path / "r" / "report.json").read_text("utf-8")
+    capsys.readouterr()
+    assert app.run([*words, "17"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "samples 16" in said.err and "samples 17" in said.err and "--force" in said.err
+    assert (tmp_path / "r" / "report.json").read_text("utf-8") == before
+    assert app.run([*words, "17", "--force"]) == 0
+    assert json.loads((tmp_path / "r" / "report.json").read_text("utf-8"))["request"]["samples"] == 17
+
+
+def test_views_of_somebody_else_are_scored_without_a_model(views: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["eval", "reprojection", "--views", str(views), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["system"]["kind"] == "views" and document["system"]["name"] == views.name
+    part = document["metrics"]["reprojection"]
+    assert len(part["each"]["reprojection PSNR"]) == 2 and part["protocol"]["identities"] == 2
+    assert part["intervals"]["reprojection PSNR"][0] < part["values"]["reprojection PSNR"] > 25
+
+
+def test_plain_pictures_are_scored_against_data(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(heads / "images", plain)
+    words = ["eval", "--images", str(plain), "--data", str(heads), "--json", "--features", "procedural"]
+    assert app.run(words) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert list(document["metrics"]) == ["fid", "kid", "precision"] and document["system"]["kind"] == "images"
+    assert "it needs --ckpt" in document["left_out"]["speed"]
+    assert document["metrics"]["precision"]["values"]["precision (procedural features)"] > 0.8
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["fid", "--ckpt", "MODEL", "--data", "HEADS"], "did you mean `fid-procedural`"),
+        (["neuss", "--ckpt", "MODEL", "--data", "HEADS"], "did you mean `neus`"),
         (["pose", "--ckpt", "MODEL", "--data", "HEADS", "--samples", "18"], "use --samples 17"),
         (["pose", "--ckpt", "MODEL", "--data", "HEADS", "--samples", "3"], "scores need 16"),
         (["pose", "--ckpt", "MODEL", "--data", "HEADS", "--trunc", "-1"], "between 0"),
@@ -60,13 +152,53 @@ def test_scores_are_lines_or_one_document(model: Path, heads: Path, capsys: pyte
         (["pose", "--ckpt", "MODEL", "--data", "nowhere"], "nowhere"),
         (["pose", "--ckpt", "nothing.safetensors", "--data", "HEADS"], "does not exist"),
         (["pose", "--ckpt", "MODEL", "--data", "HEADS", "--device", "abacus"], "the devices are"),
+        (["pose", "--ckpt", "MODEL"], "give --data of procedural heads"),
+        (["pose", "--data", "HEADS"], "give one of --ckpt, --views and --images"),
+        (["fid", "--ckpt", "MODEL", "--images", "HEADS", "--data", "HEADS"], "one thing is judged at a time"),
+        (["speed", "--images", "PLAIN", "--data", "HEADS"], "give --ckpt"),
+        (["fid", "--images", "PLAIN"], "give --data"),
+        (["fid", "--images", "EMPTY", "--data", "HEADS"], "is empty"),
+        (["neus", "--views", "EMPTY"], "has no views"),
+        (["neus", "--views", "PLAIN"], "pictures without cameras"),
+        (["speed", "--views", "VIEWS"], "give --ckpt"),
+        (["epi", "--views", "VIEWS"], "small level steps"),
+        (["identity", "--views", "VIEWS"], "weights of ArcFace"),
+        (["neus", "--views", "VIEWS", "--size", "64"], "--size"),
+        (["fid", "--images", "MIXED", "--data", "HEADS"], "squares of one size"),
+        (["fid", "--images", "BROKEN", "--data", "HEADS"], "every picture of the folder is compared"),
+        (["fid", "--untrained", "--images", "HEADS", "--data", "HEADS"], "--untrained"),
+        (["fid", "--ckpt", "MODEL", "--data", "HEADS", "--features", "inception"], "download https"),
+        (["fid", "--ckpt", "MODEL", "--data", "HEADS", "--features", "inceptoin"], "did you mean `inception"),
+        (["fid", "--ckpt", "MODEL", "--data", "HEADS", "--protocol", "papr"], "did you mean `paper`"),
+        (["fid", "--ckpt", "MODEL", "--data", "HEADS", "--protocol", "paper"], "has 34 images"),
+        (["fid", "--ckpt", "MODEL", "--data", "HEADS", "--protocol", "paper", "--samples", "99"], "subsets of 1000"),
+        (["reprojection", "--ckpt", "MODEL", "--identities", "0"], "1 to 1000"),
+        (["neus", "--ckpt", "MODEL", "--neus", "slow"], "fast, paper"),
+        (["pose", "--ckpt", "MODEL", "--data", "HEADS", "--csv", "--json"], "printed in one form"),
+        (["geometry", "--ckpt", "MODEL", "--data", "HEADS", "--out", "DAMAGED"], "cannot be read as a report"),
     ],
 )
 def test_wrong_input_is_one_sentence(
-    words: list[str], sentence: str, model: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    sentence: str,
+    model: Path,
+    heads: Path,
+    views: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / "empty").mkdir()
-    places = {"MODEL": str(model), "HEADS": str(heads), "EMPTY": str(tmp_path / "empty")}
+    for name in ("plain", "mixed", "broken"):
+        shutil.copytree(heads / "images", tmp_path / name)
+    odd = next((tmp_path / "mixed").rglob("*03.png"))
+    odd.write_bytes((heads / "contact_sheet.png").read_bytes())
+    next((tmp_path / "broken").rglob("*03.png")).write_bytes(b"nothing")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "report.json").write_text("{", "utf-8")
+    places = {"MODEL": str(model), "HEADS": str(heads), "VIEWS": str(views)}
+    places |= {name.upper(): str(tmp_path / name) for name in ("empty", "plain", "mixed", "broken", "damaged")}
     assert app.run(["eval", *(places.get(word, word) for word in words)]) == 2
     said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and sentence in said.err
+    assert said.out == "" and said.err.count("\n") == 1 and sentence in said.err, said.err

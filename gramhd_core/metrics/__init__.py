@@ -1,43 +1,162 @@
-"""Scores by name. A metric is a function `Evaluation -> dict[str, float]`."""
+"""Scores by name: what each of them needs, what a request can have of them, and measuring.
+
+A metric is a function `Evaluation -> Score`, one line in `METRICS`.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from gramhd_core.errors import BadArgument
+from gramhd_core.metrics.consistency_scores import epi, identity, neus, reprojection
 from gramhd_core.metrics.evaluation import Evaluation
+from gramhd_core.metrics.faces import load_recogniser
 from gramhd_core.metrics.ground_truth import consistency, diversity, geometry, pose
-from gramhd_core.metrics.image_quality import quality
+from gramhd_core.metrics.picture_scores import fid, fid3d, kid, precision
+from gramhd_core.metrics.request import check_enough
+from gramhd_core.metrics.scores import Score
+from gramhd_core.metrics.speed import speed
 
-Metric = Callable[[Evaluation], dict[str, float]]
+ALL = "all"
+WORDS = {  # of `Evaluation.given`
+    "ckpt": "--ckpt",
+    "data": "--data",
+    "heads": "--data of procedural heads",
+    "views": "--views",
+    "depth": "--views with depth files",
+    "sweep": "--views in small level steps with depth files",
+    "images": "--images",
+    "recogniser": "the weights of ArcFace",
+}
 
+JUDGED = {"ckpt": {"ckpt"}, "views": {"views", "depth", "sweep"}, "images": {"images"}}  # one of them, and what it has
+
+
+class Metric(NamedTuple):
+    """measure: the function. needs: what it looks at, words of `Evaluation.given`; any one of several sets is enough.
+    refuse: says better than a list what is missing.
+    photographs: whether it looks at the model's samples, which several processes make together. halves: whether it
+    takes two images of the data for every sample. together: whether all of several processes measure it."""
+
+    measure: Callable[[Evaluation], Score]
+    needs: tuple[str, ...]
+    photographs: bool = False
+    halves: bool = False
+    together: bool = False
+    refuse: Callable[[], object] | None = None
+
+    def missing(self, given: frozenset[str]) -> str | None:
+        """What to give, in words; None if nothing is missing."""
+        if any(set(need.split()) <= given for need in self.needs):
+            return None
+        others = {word for kind, words in JUDGED.items() if kind not in given for word in words}
+        possible = [need for need in self.needs if not others & set(need.split())] or self.needs
+        ways = [" and ".join(WORDS[word] for word in need.split() if word not in given) for need in possible]
+        return ", or ".join(dict.fromkeys(ways))
+
+
+def _plain(measure: Callable[[Evaluation], dict[str, float]]) -> Callable[[Evaluation], Score]:
+    return lambda evaluation: Score(measure(evaluation))
+
+
+PICTURES = ("ckpt data", "images data")
 METRICS: dict[str, Metric] = {
-    "fid-procedural": quality,
-    "pose": pose,
-    "geometry": geometry,
-    "consistency": consistency,
-    "diversity": diversity,
+    "fid": Metric(fid, PICTURES, together=True),
+    "kid": Metric(kid, PICTURES, together=True),
+    "precision": Metric(precision, PICTURES, together=True),
+    "fid3d": Metric(fid3d, ("ckpt data",), together=True),
+    "pose": Metric(_plain(pose), ("ckpt heads",), photographs=True, halves=True),
+    "geometry": Metric(_plain(geometry), ("ckpt heads",), photographs=True),
+    "consistency": Metric(_plain(consistency), ("ckpt",), photographs=True),
+    "diversity": Metric(_plain(diversity), ("ckpt heads",), photographs=True, halves=True),
+    "epi": Metric(epi, ("ckpt", "sweep")),
+    "reprojection": Metric(reprojection, ("ckpt", "depth")),
+    "identity": Metric(
+        identity, ("ckpt heads", "views heads", "ckpt recogniser", "views recogniser"), refuse=load_recogniser
+    ),
+    "neus": Metric(neus, ("ckpt", "views")),
+    "speed": Metric(speed, ("ckpt",)),
 }
 
 
+class Plan(NamedTuple):
+    """names: what will be measured, each once. left_out: metric -> why not (only where all were asked for)."""
+
+    names: tuple[str, ...]
+    left_out: dict[str, str]
+
+
 def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """The same names, each once; all metrics if there are none. BadArgument for a name that is not in `METRICS`."""
-    asked = tuple(dict.fromkeys(names)) or tuple(METRICS)
+    """The same names, each once; all metrics for `all` or none. BadArgument for a name that is not in `METRICS`."""
+    asked = tuple(dict.fromkeys(names))
     for name in asked:
-        if name not in METRICS:
+        if name not in (*METRICS, ALL):
             nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.3)
             raise BadArgument(
                 f"the metric is `{name}`",
                 expected=f"it must be one of {', '.join(METRICS)}",
                 remedy=f"did you mean `{nearest[0]}`" if nearest else "use one of these",
             )
-    return asked
+    return tuple(METRICS) if not asked or ALL in asked else asked
 
 
-def evaluate(evaluation: Evaluation, names: Iterable[str] = ()) -> dict[str, dict[str, float]]:
-    """Metric -> its scores. Of several processes (`evaluation.world`) all call this; the first one has the scores."""
-    asked = known_metrics(names)
-    evaluation.photograph()
-    with evaluation.world.agreed():
-        return {name: METRICS[name](evaluation) for name in asked} if evaluation.world.first else {}
+def planned(evaluation: Evaluation, names: Iterable[str] = ()) -> Plan:
+    """What of these can be measured. BadArgument or BadDataset for a metric named that needs more than is given; of
+    `all` (or no name) such metrics are left out, for a reason."""
+    names = tuple(names)
+    every = not names or ALL in names
+    chosen, left_out = [], {}
+    for name in known_metrics(names):
+        missing = METRICS[name].missing(evaluation.given)
+        if missing is None:
+            chosen.append(name)
+        elif every:
+            left_out[name] = f"it needs {missing}"
+        else:
+            refuse = METRICS[name].refuse
+            if refuse and evaluation.given & {"ckpt", "views"}:
+                refuse()
+            raise BadArgument(
+                f"the metric {name} was asked for", expected="what it looks at was not given", remedy=f"give {missing}"
+            )
+    if not chosen:
+        raise BadArgument(
+            "there is nothing to measure",
+            expected="a model, views or pictures are judged",
+            remedy="add --ckpt, --views, or --images with --data",
+        )
+    if any(METRICS[name].halves for name in chosen):
+        check_enough(evaluation.reader, evaluation.request)
+    return Plan(tuple(chosen), left_out)
+
+
+def evaluate(
+    evaluation: Evaluation,
+    names: Iterable[str] = (),
+    *,
+    kept: Mapping[str, Score] | None = None,
+    done: Callable[[str, Score, float], None] | None = None,
+) -> dict[str, Score]:
+    """Metric -> its score. Of several processes (`evaluation.world`) all call this; the first one has the scores.
+
+    kept: scores of an earlier run, which are not measured again. done: told of every new score and its seconds.
+    """
+    plan, world = planned(evaluation, names), evaluation.world
+    finished = set(world.gather(tuple(kept or ()))[0])
+    todo = [name for name in plan.names if name not in finished]
+    if any(METRICS[name].photographs for name in todo):
+        evaluation.photograph()
+    new: dict[str, Score] = {}
+    for name in todo:
+        started = time.monotonic()
+        if METRICS[name].together:
+            new[name] = METRICS[name].measure(evaluation)
+        with world.agreed():
+            if world.first:
+                new[name] = new[name] if name in new else METRICS[name].measure(evaluation)
+                if done:
+                    done(name, new[name], time.monotonic() - started)
+    return {name: new[name] if name in new else (kept or {})[name] for name in plan.names} if world.first else {}

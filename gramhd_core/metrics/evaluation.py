@@ -6,10 +6,11 @@ metric asks for it. Sample i is the head and the camera of `gramhd sample --seed
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,121 +18,99 @@ from torch import Tensor
 from gramhd_core.checkpoints.checkpoint import Checkpoint, check_fit, find_checkpoint
 from gramhd_core.checkpoints.saved_scene import SavedScene
 from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.image_files import open_files
 from gramhd_core.errors import BadArgument, BadDataset
 from gramhd_core.generators import FAMILIES
 from gramhd_core.generators.generator import Generator
-from gramhd_core.geometry.camera import Camera
+from gramhd_core.metrics.epipolar import check_sweep
+from gramhd_core.metrics.faces import weights_path
+from gramhd_core.metrics.image_files import PlainImages
+from gramhd_core.metrics.request import EvaluationRequest, check_enough
+from gramhd_core.metrics.shooting import TURNED_YAW, Pictures, Shots, Turned, interleaved, shoot
+from gramhd_core.metrics.views import ViewSet
 from gramhd_core.networks.feature_network import (
     FeatureNetwork,
     images_from_bytes,
     load_feature_network,
 )
-from gramhd_core.outputs.shots import device_of, joined, latent_of_seed, render_shots
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.world import ALONE, World
 
-FEWEST, MOST = 16, 100_000
-TURNED = 200  # heads that are looked at from several sides
-TURNED_YAW = (0.0, -0.3, 0.3)  # radians: frontal, and one standard deviation of the published cameras to both sides
+__all__ = ["TURNED_YAW", "Evaluation", "EvaluationRequest", "Pictures", "Shots", "Turned", "check_enough"]
+
 BATCH = 50  # pictures read at once
 REAL_SEED = 0  # of the choice of images
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """samples: how many heads, seeds 0 and up. truncation: psi in [0, 1]. size: side of pictures, None: as trained."""
-
-    samples: int = 200
-    truncation: float = 1.0
-    size: int | None = None
-
-    def __post_init__(self) -> None:
-        if not FEWEST <= self.samples <= MOST:
-            raise BadArgument(
-                f"{self.samples} samples were asked for",
-                expected=f"scores need {FEWEST} to {MOST:,}",
-                remedy="use a --samples in that range, 200 is quick and 2000 is steady",
-            )
-        if not 0 <= self.truncation <= 1:
-            raise BadArgument(
-                f"the truncation is {self.truncation:g}",
-                expected="it must lie between 0 (the average head) and 1 (full variety)",
-                remedy="use a --trunc in that range, scores are usually given for 1",
-            )
-        if self.size is not None and not 16 <= self.size <= 1024:
-            raise BadArgument(
-                f"the size is {self.size} pixels", expected="16 to 1024 can be judged", remedy="use another --size"
-            )
-
-
-def check_enough(reader: DatasetReader, request: EvaluationRequest) -> None:
-    """BadDataset if there are not two images for every sample."""
-    if len(reader) < 2 * request.samples:
-        most = len(reader) // 2
-        fewer = f"use --samples {most} or prepare more images"
-        raise BadDataset(
-            f"{reader.path} has {len(reader)} images",
-            expected=f"{request.samples} samples are compared with twice as many, in two halves",
-            remedy=fewer if most >= FEWEST else f"prepare {2 * FEWEST} or more",
-        )
-
-
-class Pictures(NamedTuple):
-    """images uint8 [n, 3, S, S]; angles [n, 2]: the pitch and yaw they were taken from, radians."""
-
-    images: Tensor
-    angles: Tensor
-
-
-class Turned(NamedTuple):
-    """The same heads from V cameras. rgb uint8 [T, V, 3, S, S]; alpha in [0, 1] and distance [T, V, S, S]."""
-
-    cameras: Camera
-    rgb: Tensor
-    alpha: Tensor
-    distance: Tensor
-
-    @classmethod
-    def empty(cls, cameras: Camera, heads: int) -> Turned:
-        """Room for that many heads."""
-        places = (heads, len(cameras), cameras.height, cameras.width)
-        rgb = torch.empty(*places[:2], 3, *places[2:], dtype=torch.uint8)
-        return cls(cameras, rgb, torch.empty(places), torch.empty(places))
-
-
-class Shots(NamedTuple):
-    """What is photographed of a model."""
-
-    samples: Pictures
-    turned: Turned
+PROCEDURAL = "procedural-heads"  # the subject of the built-in data
 
 
 class Evaluation:
-    """A model beside a data set. Raises BadArgument for saved scenes, BadDataset for data sets that are too small.
+    """What is judged - a model, sets of views or plain pictures - and the data set it is judged by, if there is one.
 
-    world: processes that share the heads. All of them call `photograph`; pictures and scores are the first one's.
+    Raises BadArgument for saved scenes. cache: a folder for features of pictures. world: processes that share the
+    heads. All of them call `photograph`; pictures and scores are the first one's.
     """
 
     def __init__(
         self,
-        generator: Generator,
-        reader: DatasetReader,
+        judged: Generator | Sequence[ViewSet] | PlainImages,
+        reader: DatasetReader | None = None,
         *,
         request: EvaluationRequest | None = None,
+        cache: Path | None = None,
         progress: Progress | None = None,
         world: World = ALONE,
     ):
-        self.generator, self.reader, self.progress, self.world = generator, reader, progress or Silent(), world
-        self.request = request or EvaluationRequest()
-        if isinstance(generator, SavedScene):
+        if isinstance(judged, SavedScene):
             raise BadArgument(
                 "a saved scene was given",
                 expected="scores are of a model that makes many heads",
                 remedy="name the checkpoint that made the scene",
             )
-        check_enough(reader, self.request)
-        self.size = self.request.size or generator.image_size
+        self.images = judged if isinstance(judged, PlainImages) else None
+        self.views: tuple[ViewSet, ...] = tuple(judged) if isinstance(judged, (list, tuple)) else ()
+        self._generator = None if self.images or self.views else cast(Generator, judged)
+        self._reader = reader
+        self.cache = cache
+        self.request, self.progress, self.world = request or EvaluationRequest(), progress or Silent(), world
         self._shot: Shots | None = None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Which inputs there are: ckpt, data, heads (data of procedural heads), views, depth (views with distances),
+        sweep (which are small level steps), images; and recogniser, a network for faces whose weights are here."""
+        found = {
+            "ckpt": self._generator is not None,
+            "data": self._reader is not None,
+            "heads": self._reader is not None and self.head_seeds is not None,
+            "views": bool(self.views),
+            "depth": bool(self.views) and all(known.distance is not None for known in self.views),
+            "sweep": bool(self.views) and all(map(_is_sweep, self.views)),
+            "images": self.images is not None,
+            "recogniser": weights_path().is_file(),
+        }
+        return frozenset(name for name, here in found.items() if here)
+
+    @property
+    def generator(self) -> Generator:
+        """The model that is judged."""
+        assert self._generator is not None, "metrics that need a model say so"
+        return self._generator
+
+    @property
+    def reader(self) -> DatasetReader:
+        """The data it is judged by."""
+        assert self._reader is not None, "metrics that need data say so"
+        return self._reader
+
+    @property
+    def size(self) -> int:
+        """Side of the model's pictures, pixels."""
+        return self.request.size or self.generator.image_size
+
+    @cached_property
+    def head_seeds(self) -> tuple[int, ...] | None:
+        """Which procedural heads the data shows, in its order; None of other data."""
+        return head_seeds(self.reader)
 
     @property
     def samples(self) -> Pictures:
@@ -145,8 +124,9 @@ class Evaluation:
 
     @cached_property
     def halves(self) -> tuple[Pictures, Pictures]:
-        """Two times n different images of the data set, at the samples' size."""
+        """Two times n different images of the data set, at the samples' size. BadDataset if there are not as many."""
         n = self.request.samples
+        check_enough(self.reader, self.request)
         chosen = torch.randperm(len(self.reader), generator=torch.Generator().manual_seed(REAL_SEED))[: 2 * n]
         sized = DatasetReader(self.reader.path, size=self.size)
         self.progress.start("Reading images", 2 * n)
@@ -193,70 +173,38 @@ class Evaluation:
 
 
 @torch.no_grad()
-def shoot(
-    generator: Generator,
-    request: EvaluationRequest,
-    *,
-    seeds: Sequence[int] | None = None,
-    size: int,
-    progress: Progress | None = None,
-) -> Shots:
-    """Photograph heads once each by a camera of the prior, the first 200 from the sides as well.
-
-    seeds: which of the n; all, if not given.
-    """
-    progress, device = progress or Silent(), device_of(generator)
-    seeds = range(request.samples) if seeds is None else seeds
-    sides = generator.cameras.at(torch.zeros(len(TURNED_YAW)), torch.tensor(TURNED_YAW), size=size)
-    images = torch.empty(len(seeds), 3, size, size, dtype=torch.uint8)
-    turned = Turned.empty(sides, sum(seed < TURNED for seed in seeds))
-    angles = torch.empty(len(seeds), 2)
-    progress.start("Making heads", len(seeds))
-    for place, seed in enumerate(seeds):
-        latent, rng = latent_of_seed(generator, seed, truncation=request.truncation)
-        camera = generator.cameras.sample(1, rng, size=size)
-        cameras = _together(camera, sides) if seed < TURNED else camera
-        shots = joined(list(render_shots(generator.scene(latent), cameras, device=device)))
-        rgb = torch.from_numpy(shots.rgb).movedim(-1, 1)
-        images[place], angles[place] = rgb[0], torch.stack([camera.pitch[0], camera.yaw[0]])
-        if seed < TURNED:
-            assert shots.distance is not None, "every family of the house knows distances"
-            turned.rgb[place] = rgb[1:]
-            turned.alpha[place] = torch.from_numpy(shots.alpha[1:]).float() / 255
-            turned.distance[place] = torch.from_numpy(shots.distance[1:])
-        progress.advance()
-    progress.finish()
-    return Shots(Pictures(images, angles), turned)
-
-
-def interleaved(shares: Sequence[Shots]) -> Shots:
-    """The shots of all processes, of which process r of W made those of seeds r, r + W, ..., in order of seeds."""
-    if len(shares) == 1:
-        return shares[0]
-
-    def zipped(parts: Sequence[Tensor]) -> Tensor:
-        whole = parts[0].new_empty(sum(len(part) for part in parts), *parts[0].shape[1:])
-        for rank, part in enumerate(parts):
-            whole[rank :: len(parts)] = part
-        return whole
-
-    samples = Pictures(*(zipped(parts) for parts in zip(*(share.samples for share in shares), strict=True)))
-    cameras, turned = shares[0].turned.cameras, [share.turned[1:] for share in shares]
-    return Shots(samples, Turned(cameras, *(zipped(parts) for parts in zip(*turned, strict=True))))
-
-
-def _together(first: Camera, second: Camera) -> Camera:
-    pose = torch.cat([first.world_from_camera, second.world_from_camera])
-    return Camera(pose, torch.cat([first.fov_degrees, second.fov_degrees]), first.height, first.width)
-
-
-@torch.no_grad()
 def in_batches(look: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """What `look` makes of images in [-1, 1], for uint8 [n, 3, S, S], a few at a time."""
     return torch.cat([look(images_from_bytes(part)) for part in images.split(BATCH)])
 
 
-def untrained_twin(ckpt: str, *, device: str = "cpu") -> Generator:
+def _is_sweep(views: ViewSet) -> bool:
+    if views.distance is None:
+        return False
+    try:
+        check_sweep(views)
+    except BadDataset:
+        return False
+    return True
+
+
+def head_seeds(reader: DatasetReader) -> tuple[int, ...] | None:
+    """The seeds of a data set of procedural heads, image by image, as its `poses.jsonl` has them; None of others."""
+    stored = open_files(reader.path)
+    if not {"about.json", "poses.jsonl"} <= set(stored.sizes):
+        return None
+    try:
+        if json.loads(stored.read("about.json")).get("subject") != PROCEDURAL:
+            return None
+        seeds = {
+            line["name"]: line["seed"] for line in map(json.loads, stored.read("poses.jsonl").decode().splitlines())
+        }
+        return tuple(int(seeds[name]) for name in reader.names)
+    except (ValueError, KeyError, TypeError, AttributeError):  # made by hand: data like any other
+        return None
+
+
+def untrained_twin(ckpt: str | Path, *, device: str = "cpu") -> Generator:
     """The model of a checkpoint as it was before training: the same configuration, weights of seed 0."""
     checkpoint = Checkpoint.load(find_checkpoint(ckpt))
     kind = FAMILIES[checkpoint.family][0]

@@ -6,6 +6,8 @@ an analytic head (the ceiling of every such score) and a folder of somebody else
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +35,16 @@ class ViewSet(NamedTuple):
     rgb: Tensor
     alpha: Tensor | None = None
     distance: Tensor | None = None
+
+
+def fingerprint_of_views(sets: Sequence[ViewSet]) -> str:
+    """16 digits that change with any pixel, distance or camera."""
+    digest = hashlib.sha256()
+    for views in sets:
+        poses, fov = views.cameras.world_from_camera, views.cameras.fov_degrees
+        for part in (views.rgb, views.alpha, views.distance, poses, fov):
+            digest.update(b"none" if part is None else part.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def around(prior: CameraPrior, *, size: int) -> Camera:

@@ -17,25 +17,25 @@ from gramhd_cli import launch
 from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
 from gramhd_core.checkpoints.saved_scene import SavedScene
 from gramhd_core.data.dataset import DatasetReader
+from gramhd_core.data.head_identity import HeadIdentity
 from gramhd_core.data.prepare import prepare_procedural
 from gramhd_core.errors import BadArgument, BadCheckpoint, BadDataset
 from gramhd_core.generators.gram_hd import GramHd
-from gramhd_core.metrics import METRICS, evaluate, known_metrics
-from gramhd_core.metrics.evaluation import (
-    TURNED_YAW,
-    Evaluation,
-    EvaluationRequest,
-    interleaved,
-    shoot,
-    untrained_twin,
-)
+from gramhd_core.geometry.camera import CameraPrior
+from gramhd_core.metrics import METRICS, evaluate, known_metrics, planned
+from gramhd_core.metrics.evaluation import Evaluation, untrained_twin
+from gramhd_core.metrics.request import EvaluationRequest
+from gramhd_core.metrics.scores import Score
+from gramhd_core.metrics.shooting import TURNED_YAW, interleaved, shoot
+from gramhd_core.metrics.views import ViewSet, around, views_of_head
 from gramhd_core.outputs.sample import sample
 from gramhd_core.outputs.sample_request import SampleRequest
 from gramhd_core.scenes.scene_files import load_scene
 
 pytestmark = pytest.mark.slow
 
-SIXTEEN = EvaluationRequest(16)
+SIXTEEN = EvaluationRequest(16, identities=2, quick=True)
+SHARED_AMONG_DEVICES = ["fid", "kid", "pose", "geometry", "consistency", "diversity"]
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,17 @@ def test_the_halves_are_different_images_of_the_data(small_gram_hd: GramHd, read
 
 
 def test_every_metric_gives_finite_numbers_and_the_same_twice(small_gram_hd: GramHd, reader: DatasetReader) -> None:
-    first, second = (evaluate(Evaluation(small_gram_hd, reader, request=SIXTEEN)) for _ in range(2))
-    assert first == second and list(first) == list(METRICS)
-    for scores in first.values():
-        assert scores and all(isinstance(v, float) and math.isfinite(v) for v in scores.values())
-    names = [name for scores in first.values() for name in scores]
+    fast = [name for name in METRICS if name not in ("neus", "epi", "identity")]
+    first, second = (evaluate(Evaluation(small_gram_hd, reader, request=SIXTEEN), fast) for _ in range(2))
+    assert list(first) == fast
+    for name, score in first.items():
+        again = second[name]
+        assert (score.values, score.intervals, score.ceiling, score.each, score.protocol) == (
+            again.values, again.intervals, again.ceiling, again.each, again.protocol,
+        )  # fmt: skip
+        assert score.values and all(isinstance(v, float) and math.isfinite(v) for v in score.values.values()), name
+        assert set(score.intervals) <= set(score.values) and set(score.ceiling) <= set(score.values)
+    names = [value for score in first.values() for value in score.values]
     assert len(names) == len(set(names))
     assert all("procedural features" in name for name in names if "FID" in name or "KID" in name)
 
@@ -79,14 +85,14 @@ def test_every_metric_gives_finite_numbers_and_the_same_twice(small_gram_hd: Gra
 def test_a_random_model_is_far_from_the_data_and_an_average_head_varies_less(
     small_gram_hd: GramHd, reader: DatasetReader
 ) -> None:
-    fid = evaluate(Evaluation(small_gram_hd, reader, request=SIXTEEN), ["fid-procedural"])["fid-procedural"]
+    fid = evaluate(Evaluation(small_gram_hd, reader, request=SIXTEEN), ["fid"])["fid"].values
     assert fid["FID (procedural features)"] > 2 * fid["FID (procedural features), data against itself"]
     varied, alike = (
         evaluate(Evaluation(small_gram_hd, reader, request=EvaluationRequest(16, truncation=t)), ["diversity"])
         for t in (1.0, 0.0)
     )
-    assert alike["diversity"]["diversity"] < 0.95 * varied["diversity"]["diversity"]
-    assert alike["diversity"]["diversity_nearest"] < 0.95 * varied["diversity"]["diversity_nearest"]
+    for name, value in alike["diversity"].values.items():
+        assert value < 0.95 * varied["diversity"].values[name]
 
 
 def test_the_untrained_twin_has_other_weights_and_always_the_same(small_gram_hd: GramHd, tmp_path: Path) -> None:
@@ -104,11 +110,12 @@ def test_the_untrained_twin_has_other_weights_and_always_the_same(small_gram_hd:
 
 
 def test_what_cannot_be_judged_is_refused(small_gram_hd: GramHd, reader: DatasetReader, tmp_path: Path) -> None:
-    for request in ({"samples": 15}, {"samples": 10**6}, {"truncation": 1.5}, {"size": 8}):
+    wrong = {"samples": 15}, {"samples": 10**6}, {"truncation": 1.5}, {"size": 8}, {"identities": 0}, {"neus": "slow"}
+    for request in (*wrong, {"protocols": ("eg4d",)}):
         with pytest.raises(BadArgument):
             EvaluationRequest(**request)
     with pytest.raises(BadDataset, match="--samples 20 or"):
-        Evaluation(small_gram_hd, reader, request=EvaluationRequest(21))
+        evaluate(Evaluation(small_gram_hd, reader, request=EvaluationRequest(21)), ["pose"])
     sample(small_gram_hd, SampleRequest((0,), size=16, save_scene=True), tmp_path)
     scene = next(tmp_path.glob("*.scene.safetensors"))
     with pytest.raises(BadArgument, match="saved scene"):
@@ -120,7 +127,47 @@ def test_what_cannot_be_judged_is_refused(small_gram_hd: GramHd, reader: Dataset
 def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
     with pytest.raises(BadArgument, match="did you mean `geometry`"):
         known_metrics(["pose", "geometri"])
-    assert known_metrics([]) == tuple(METRICS) and known_metrics(["pose", "pose"]) == ("pose",)
+    assert known_metrics([]) == tuple(METRICS) == known_metrics(["all"])
+    assert known_metrics(["pose", "pose"]) == ("pose",)
+
+
+@pytest.fixture(scope="module")
+def one_head() -> ViewSet:
+    cameras = around(CameraPrior(), size=32)
+    return views_of_head(HeadIdentity.from_seed(3), cameras, name="head 3", supersample=1)
+
+
+def test_all_is_what_the_inputs_allow_and_the_rest_has_a_reason(
+    small_gram_hd: GramHd, reader: DatasetReader, one_head: ViewSet
+) -> None:
+    everything = planned(Evaluation(small_gram_hd, reader, request=SIXTEEN), ["all"])
+    assert everything.names == tuple(METRICS) and everything.left_out == {}
+    alone = planned(Evaluation(small_gram_hd, request=SIXTEEN))
+    assert {"consistency", "reprojection", "speed"} <= set(alone.names)
+    assert alone.left_out["fid"] == "it needs --data" and "procedural heads" in alone.left_out["pose"]
+    views = planned(Evaluation([one_head], request=SIXTEEN))
+    assert "reprojection" in views.names and "speed" in views.left_out and "small level steps" in views.left_out["epi"]
+    blind = planned(Evaluation([one_head._replace(distance=None)], reader, request=SIXTEEN))
+    assert "depth files" in blind.left_out["reprojection"] and "identity" in blind.names
+    with pytest.raises(BadArgument, match="fid was asked for.*give --data"):
+        planned(Evaluation(small_gram_hd, request=SIXTEEN), ["fid"])
+
+
+def test_views_are_scored_by_the_same_code_as_the_analytic_heads_they_show(
+    reader: DatasetReader, one_head: ViewSet
+) -> None:
+    request = EvaluationRequest(16, identities=1)
+    found = evaluate(Evaluation([one_head], reader, request=request), ["reprojection"])["reprojection"]
+    assert found.values["reprojection PSNR"] > 25 and found.ceiling.keys() == found.values.keys()
+    assert found.protocol["identities"] == 1 and "views" in found.pictures
+
+
+def test_what_is_kept_is_not_measured_again(small_gram_hd: GramHd, reader: DatasetReader) -> None:
+    told: list[str] = []
+    kept = {"pose": Score({"pitch_error": 1.0})}
+    evaluation = Evaluation(small_gram_hd, reader, request=SIXTEEN)
+    found = evaluate(evaluation, ["pose", "geometry"], kept=kept, done=lambda name, score, seconds: told.append(name))
+    assert told == ["geometry"] and found["pose"] is kept["pose"]
 
 
 SHARED = """
@@ -135,10 +182,10 @@ from gramhd_core.world import joined
 torch.set_num_threads(1)
 generator, reader = load_generator(sys.argv[1]), DatasetReader(sys.argv[2])
 with joined("cpu", rank=int(os.environ["RANK"]), size=3, meeting=os.environ["GRAMHD_MEETING"]) as world:
-    scores = evaluate(Evaluation(generator, reader, request=EvaluationRequest(16), world=world))
+    scores = evaluate(Evaluation(generator, reader, request=EvaluationRequest(16), world=world), sys.argv[3:])
 assert bool(scores) == world.first
 if world.first:
-    print(json.dumps(scores))
+    print(json.dumps({name: score.values for name, score in scores.items()}))
 """
 
 
@@ -154,12 +201,13 @@ def test_three_devices_find_the_scores_of_one(
     Checkpoint("gram-hd", small_gram_hd.config, dict(small_gram_hd.state_dict()), 1, 8, {}).save(path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert launch.run_on(3, [sys.executable, "-c", SHARED, str(path), str(reader.path)]) == 0
+    assert launch.run_on(3, [sys.executable, "-c", SHARED, str(path), str(reader.path), *SHARED_AMONG_DEVICES]) == 0
     shared = json.loads(capfd.readouterr().out.splitlines()[-1])
-    alone = evaluate(Evaluation(load_generator(str(path)), reader, request=SIXTEEN))
+    request = EvaluationRequest(16)
+    alone = evaluate(Evaluation(load_generator(str(path)), reader, request=request), SHARED_AMONG_DEVICES)
     assert list(shared) == list(alone)
-    for metric, scores in alone.items():
-        assert shared[metric] == pytest.approx(scores, rel=1e-5, abs=1e-7), metric
+    for metric, score in alone.items():
+        assert shared[metric] == pytest.approx(score.values, rel=1e-5, abs=1e-7), metric
 
 
 def test_shares_come_together_in_the_order_of_seeds(small_gram_hd: GramHd) -> None:

@@ -34,10 +34,9 @@ def test_the_best_checkpoint_stays_and_the_losses_are_those_of_a_run_without_sco
     assert best["score"] > 0
     capsys.readouterr()
     ckpt = scored / "checkpoints" / f"step{best['step']:08d}.safetensors"
-    assert (
-        app.run(["eval", "fid-procedural", "--ckpt", str(ckpt), "--data", str(heads), "--samples", "16", "--json"]) == 0
-    )
-    found = json.loads(capsys.readouterr().out)["scores"]["fid-procedural"]["FID (procedural features)"]
+    words = ["eval", "fid", "--features", "procedural", "--ckpt", str(ckpt), "--data", str(heads), "--samples", "16"]
+    assert app.run([*words, "--json", "--cache", str(tmp_path / "cache")]) == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]["fid"]["values"]["FID (procedural features)"]
     assert found == pytest.approx(best["score"], rel=1e-4)
 
 

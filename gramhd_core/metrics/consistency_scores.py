@@ -1,0 +1,164 @@
+"""The tests of consistency over several identities, beside the analytic heads scored by the same code.
+
+One number per identity, their mean and its interval; pictures of the first identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gramhd_core.metrics import neus_config, neus_fitting
+from gramhd_core.metrics.epipolar import epi as epipolar
+from gramhd_core.metrics.evaluation import Evaluation
+from gramhd_core.metrics.faces import FILE, recognition
+from gramhd_core.metrics.identity import identity as drift
+from gramhd_core.metrics.reprojection import reprojection as reprojected
+from gramhd_core.metrics.scores import Picture, Score, score_of_each
+from gramhd_core.metrics.sitters import Sitter, analytic, sheet, sitters, tiled
+from gramhd_core.metrics.views import COUNT
+from gramhd_core.outputs.shots import device_of
+
+NEUS_SIZE = 64  # pixels, of the fast settings
+STEPS = 129, 65  # of a sweep; of a preview's
+SHOWN = 5  # views of a reconstruction
+GAIN = 4  # of a picture of errors
+
+
+class Seen(NamedTuple):
+    """Of one identity: numbers by name, and pictures (only of the first)."""
+
+    numbers: dict[str, float]
+    pictures: dict[str, Picture]
+
+
+def over_identities(evaluation: Evaluation, look: Callable[[Sitter, bool], Seen], title: str, **how: Any) -> Score:
+    """`look` at every identity and then at as many analytic heads; it is told whether pictures are wanted."""
+    count = len(evaluation.views[: evaluation.request.identities]) or evaluation.request.identities
+    ceiling = "heads" in evaluation.given
+    evaluation.progress.start(title, count * (2 if ceiling else 1))
+    found, like = [], None
+    for like in sitters(evaluation):
+        found.append(look(like, not found))
+        evaluation.progress.advance()
+    best: list[Seen] = []
+    for head in analytic(evaluation, like):
+        best.append(look(head, not best))
+        evaluation.progress.advance()
+    evaluation.progress.finish()
+    pictures = dict(found[0].pictures)
+    if best:
+        shown = best[0].pictures.items()
+        pictures |= {f"{name}-ceiling": Picture(image, f"{caption} (ceiling)") for name, (image, caption) in shown}
+    protocol = {"identities": count, **how, "seen": _how_seen(evaluation)}
+    return score_of_each(_columns(found), ceiling=_columns(best), protocol=protocol, pictures=pictures)
+
+
+def neus(evaluation: Evaluation) -> Score:
+    """The paper's test: PSNR and SSIM of NeuS's re-renderings of the views it was trained on."""
+    request = evaluation.request
+    name = "quick" if request.quick and request.neus == "fast" else request.neus
+    config = neus_config.PRESETS[name]
+    size = None if request.neus == "paper" else NEUS_SIZE
+    device = str(device_of(evaluation.generator)) if "ckpt" in evaluation.given else "cpu"
+
+    def look(sitter: Sitter, wanted: bool) -> Seen:
+        views = sitter.around(size=size)
+        rng = torch.Generator().manual_seed(0)
+        fit = neus_fitting.fit(views, config, rng=rng, device=device)
+        numbers = {"NeuS PSNR": fit.psnr, "NeuS SSIM": fit.ssim}
+        if not wanted:
+            return Seen(numbers, {})
+        caption = f"{views.name}: views, NeuS's re-renderings, {GAIN} times their difference; {fit.psnr:.1f} dB"
+        return Seen(numbers, {"reconstruction": Picture(beside(views.rgb, fit.rgb), caption)})
+
+    how = {"setting": config.name, "iterations": config.iterations, "size": size or size_of(evaluation)}
+    return over_identities(evaluation, look, "Fitting NeuS", **how)
+
+
+def reprojection(evaluation: Evaluation) -> Score:
+    """Views moved to each other through their distances: neighbours, and the frontal view to all others."""
+
+    def look(sitter: Sitter, wanted: bool) -> Seen:
+        views = sitter.around()
+        found = reprojected(views)
+        numbers = {
+            "reprojection PSNR": found.neighbours.psnr,
+            "reprojection SSIM": found.neighbours.ssim,
+            "reprojection percentage": found.neighbours.percentage,
+            "frontal reprojection PSNR": found.frontal.psnr,
+            "frontal reprojection SSIM": found.frontal.ssim,
+            "frontal reprojection percentage": found.frontal.percentage,
+        }
+        if not wanted:
+            return Seen(numbers, {})
+        moved = tiled(torch.stack(found.pictures), 3)
+        caption = f"{views.name}: a side view, the frontal view moved there, their difference"
+        return Seen(numbers, {"views": sheet(views, f"{views.name}: views"), "moved": Picture(moved, caption)})
+
+    return over_identities(evaluation, look, "Moving views to each other", size=size_of(evaluation))
+
+
+def epi(evaluation: Evaluation) -> Score:
+    """What an epipolar strip shows: how well every step of a sweep follows from the one before, and what flickers."""
+    steps = STEPS[evaluation.request.quick]
+
+    def look(sitter: Sitter, wanted: bool) -> Seen:
+        found = epipolar(sitter.sweep(steps=steps))
+        numbers = {
+            "EPI residual PSNR": found.residual_psnr,
+            "EPI percentage": found.percentage,
+            "EPI flicker": found.flicker,
+            "EPI followed": found.followed,
+        }
+        caption = f"{sitter.name}: one line of the picture in every view of a sweep"
+        return Seen(numbers, {"strip": Picture(found.strip.numpy(), caption)} if wanted else {})
+
+    given = evaluation.views
+    protocol = {"steps": len(given[0].cameras) if given else steps, "size": size_of(evaluation)}
+    return over_identities(evaluation, look, "Sweeping past heads", **protocol)
+
+
+def identity(evaluation: Evaluation) -> Score:
+    """How far what a network reads of a head drifts while the head is turned, in the distance of different heads; of
+    photographs, how alike a network for recognising people finds the views of a head."""
+    if "heads" not in evaluation.given:
+        seen = [sitter.around()._replace(alpha=None, distance=None) for sitter in sitters(evaluation)]
+        found = recognition(seen)
+        return score_of_each(
+            {"recognised as the same": found.each},
+            protocol={"network": FILE, "identities": len(seen), "seen": _how_seen(evaluation)},
+        )
+
+    def look(sitter: Sitter, wanted: bool) -> Seen:
+        return Seen({"identity drift": drift([sitter.around()]).drift}, {})
+
+    return over_identities(evaluation, look, "Reading turned heads", size=size_of(evaluation))
+
+
+def size_of(evaluation: Evaluation) -> int:
+    """Side of the views, pixels."""
+    return evaluation.views[0].cameras.width if evaluation.views else evaluation.size
+
+
+def beside(wanted: Tensor, made: Tensor) -> Any:
+    """Some views uint8 [V, 3, S, S], what was made of them, and their difference around grey, in three rows."""
+    places = torch.linspace(0, len(wanted) - 1, min(SHOWN, len(wanted))).round().long()
+    first, second = wanted[places], made[places]
+    error = (128 + GAIN * (second.float() - first.float())).round().clamp(0, 255).byte()
+    return tiled(torch.cat([first, second, error]), len(places))
+
+
+def _columns(found: Iterable[Seen]) -> dict[str, list[float]]:
+    """One list per name."""
+    found = list(found)
+    return {name: [one.numbers[name] for one in found] for name in found[0].numbers} if found else {}
+
+
+def _how_seen(evaluation: Evaluation) -> str:
+    if evaluation.views:
+        return "as they were given"
+    return f"{COUNT} around the mean pose, truncation {evaluation.request.truncation:g}"

@@ -1,0 +1,77 @@
+"""What a metric says: numbers with names, how sure they are, how they were measured, pictures to believe them.
+
+n values, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+class Picture(NamedTuple):
+    """image: uint8 [H, W, 3]; caption: one line."""
+
+    image: np.ndarray
+    caption: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """values: by name. intervals: low and high end at `CONFIDENCE`, of some of them. ceiling: the same names, what
+    perfect heads (the analytic ones) get from the same code. each: one number per identity or view. protocol: what has
+    to be equal for two scores to be comparable. times: figures of this machine and moment. found: how many things
+    needed not be made again, by name.
+    """
+
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    ceiling: dict[str, float] = field(default_factory=dict)
+    each: dict[str, list[float]] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
+
+
+class Mean(NamedTuple):
+    """A mean and the interval around it."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """The mean of n numbers, and where it lies at `CONFIDENCE` if they are draws from a normal distribution (Student's
+    t; none for fewer than two). Numbers that are not finite are left out; the mean of none is nan."""
+    from scipy.special import stdtrit
+
+    known = np.array([value for value in values if math.isfinite(value)])
+    if not len(known):
+        return Mean(math.nan, None)
+    mean = float(known.mean())
+    if len(known) < 2:
+        return Mean(mean, None)
+    reach = float(stdtrit(len(known) - 1, (1 + CONFIDENCE) / 2) * known.std(ddof=1) / math.sqrt(len(known)))
+    return Mean(mean, (mean - reach, mean + reach))
+
+
+def score_of_each(
+    each: Mapping[str, Sequence[float]], *, ceiling: Mapping[str, Sequence[float]] | None = None, **more: Any
+) -> Score:
+    """Means and intervals of numbers per identity; `ceiling` has the same of the analytic heads."""
+    means = {name: mean_of(values) for name, values in each.items()}
+    return Score(
+        {name: found.mean for name, found in means.items()},
+        {name: found.interval for name, found in means.items() if found.interval is not None},
+        {name: mean_of(values).mean for name, values in (ceiling or {}).items()},
+        {name: list(map(float, values)) for name, values in each.items()},
+        **more,
+    )

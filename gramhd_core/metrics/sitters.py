@@ -1,0 +1,112 @@
+"""Whoever is looked at from many sides: heads of a model, folders of views, and analytic heads as the ceiling.
+
+V views of S x S pixels. A sitter holds still; metrics of consistency ask for views and do not know who it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gramhd_core.data.head_identity import HeadIdentity
+from gramhd_core.geometry.camera import Camera, CameraPrior
+from gramhd_core.metrics.evaluation import Evaluation
+from gramhd_core.metrics.scores import Picture
+from gramhd_core.metrics.views import ViewSet, around, views_of_head, views_of_scene
+from gramhd_core.outputs import trajectories
+from gramhd_core.outputs.shots import device_of, latent_of_seed
+
+SHEET = (3, 5)  # rows, columns of a sheet of views
+SHEET_SIDE = 128  # pixels of one of them
+
+
+class Sitter(NamedTuple):
+    """name; look: cameras -> what they see (a folder of views has one set, whatever is asked for); cameras: its prior,
+    None of folders; size: side of its pictures."""
+
+    name: str
+    look: Callable[[Camera], ViewSet]
+    cameras: CameraPrior | None
+    size: int
+
+    def around(self, *, size: int | None = None) -> ViewSet:
+        """The views of the paper's test, at this size or its own."""
+        if self.cameras is None:
+            return shrunk(self.look(Camera.orbit(torch.zeros(1), torch.zeros(1), size=self.size)), size)
+        return shrunk(self.look(around(self.cameras, size=self.size)), size)
+
+    def sweep(self, *, steps: int) -> ViewSet:
+        """Level views in small steps; of a folder of views these, whatever they are."""
+        if self.cameras is None:
+            return self.around()
+        return self.look(trajectories.epi(self.cameras, size=self.size, steps=steps))
+
+
+def sitters(evaluation: Evaluation) -> Iterator[Sitter]:
+    """The identities that are judged: of the views that were given, or the model's first ones."""
+    if evaluation.views:
+        for views in evaluation.views[: evaluation.request.identities]:
+            yield Sitter(views.name, lambda _, views=views: views, None, views.cameras.width)
+        return
+    generator, device = evaluation.generator, device_of(evaluation.generator)
+    for seed in range(evaluation.request.identities):
+        with torch.no_grad():
+            scene = generator.scene(latent_of_seed(generator, seed, truncation=evaluation.request.truncation)[0])
+
+        def look(cameras: Camera, scene=scene, name: str = f"seed {seed}") -> ViewSet:
+            return views_of_scene(scene, cameras, name=name, device=device)
+
+        yield Sitter(f"seed {seed}", look, generator.cameras, evaluation.size)
+
+
+def analytic(evaluation: Evaluation, like: Sitter | None = None) -> Iterator[Sitter]:
+    """As many heads of the data set, drawn by the very code that made it; none unless it has procedural heads.
+
+    like: whose cameras and size they are seen with.
+    """
+    if "heads" not in evaluation.given or evaluation.head_seeds is None:
+        return
+    cameras = like.cameras if like else CameraPrior()
+    size = like.size if like else evaluation.size
+    for seed in evaluation.head_seeds[: evaluation.request.identities]:
+
+        def look(cameras: Camera, seed: int = seed) -> ViewSet:
+            return views_of_head(HeadIdentity.from_seed(seed), cameras, name=f"head {seed}")
+
+        yield Sitter(f"head {seed}", look, cameras or CameraPrior(), size)
+
+
+def shrunk(views: ViewSet, size: int | None) -> ViewSet:
+    """Views of fewer pixels: each the mean of those it covers, as a camera of fewer pixels sees them. Distances are
+    left out: a mean of distances is none. Views that are as small already stay as they are."""
+    if size is None or size >= views.cameras.width:
+        return views
+
+    def smaller(images: Tensor) -> Tensor:
+        return F.interpolate(images, size=(size, size), mode="area")
+
+    rgb = smaller(views.rgb.float()).round().clamp(0, 255).byte()
+    alpha = None if views.alpha is None else smaller(views.alpha[:, None])[:, 0]
+    return ViewSet(views.name, views.cameras.with_size(size), rgb, alpha)
+
+
+def sheet(views: ViewSet, caption: str) -> Picture:
+    """Some of the views in rows."""
+    rows, columns = SHEET
+    count = min(rows * columns, len(views.rgb))
+    places = torch.linspace(0, len(views.rgb) - 1, count).round().long()
+    small = shrunk(views, SHEET_SIDE).rgb[places]
+    blank = torch.full((rows * columns - count, *small.shape[1:]), 128, dtype=torch.uint8)
+    return Picture(tiled(torch.cat([small, blank]), columns), caption)
+
+
+def tiled(images: Tensor, columns: int) -> np.ndarray:
+    """uint8 [n, 3, S, S] with n a multiple of `columns` -> uint8 [rows S, columns S, 3]."""
+    n, _, side, _ = images.shape
+    grid = images.reshape(n // columns, columns, 3, side, side).permute(0, 3, 1, 4, 2)
+    return grid.reshape(n // columns * side, columns * side, 3).contiguous().numpy()
