@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("bench_*.py"))
 HEADER = {"command", "commit", "machine", "python", "torch", "threads", "benchmark", "seconds", "ratio"}
 SMALLEST = {
+    "bench_consistency": ["--heads", "1", "--steps", "17", "--supersample", "2"],
     "bench_first_view": ["tiny", "--repeats", "1", "--variants", "plain,fp32,bf16"],
     "bench_heads": ["--heads", "4", "--size", "16", "--workers", "1"],
     "bench_inversion": [
@@ -54,6 +55,8 @@ def test_a_benchmark_prints_one_line_with_where_and_how(name: str) -> None:
     assert set(line) >= HEADER
     assert line["command"].startswith("python ") and name.removeprefix("bench_") == line["benchmark"]
     assert line["ratio"]
+    if name == "bench_consistency":
+        assert line["wrong"] == []
     if name == "bench_training":
         assert {stage: set(rates) for stage, rates in line["images_per_s"].items()} == {
             "lr": {"with", "without"},

@@ -78,7 +78,7 @@ class Agreement(NamedTuple):
 class Reprojection(NamedTuple):
     """neighbours: every view against those next to it (angles up to `NEAR` times that to its nearest), both ways.
     frontal: the middle view moved to all others. pictures: uint8 [3, S, S] each, of the view farthest from the middle:
-    that view, the middle view moved there, and their difference around grey (what is not compared is grey)."""
+    that view, the middle view moved there (grey where it is not compared), and their difference around grey."""
 
     neighbours: Agreement
     frontal: Agreement
@@ -235,4 +235,5 @@ def middle_view(cameras: Camera) -> int:
 def _shown(source: ViewSet, target: ViewSet) -> tuple[Tensor, Tensor, Tensor]:
     made, wanted, both, _ = overlap(source, target)
     difference = (128 + (made - wanted) * both[:, None]).round().clamp(0, 255).byte()
-    return target.rgb[0], made[0].round().byte(), difference[0]
+    shown = torch.where(both[:, None], made, torch.full_like(made, 128)).round().byte()
+    return target.rgb[0], shown[0], difference[0]

@@ -91,6 +91,8 @@ def test_pictures_show_the_farthest_view_what_was_moved_there_and_the_difference
     assert torch.equal(there, head.rgb[0]) or torch.equal(there, head.rgb[-1])
     assert moved.shape == difference.shape == there.shape and difference.dtype == torch.uint8
     assert (difference == 128).float().mean() > 0.3 and difference.float().std() < 20
+    grey = (moved == 128).all(dim=0)
+    assert 0.3 < grey.float().mean() < 0.8 and (difference[:, grey] == 128).all()
 
 
 def test_what_something_nearer_hides_is_not_compared() -> None:
