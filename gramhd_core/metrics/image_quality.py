@@ -162,10 +162,3 @@ def _extractor(base: Any) -> Any:
             return (self.network.features(images_from_bytes(input)),)
 
     return ProceduralHeads
-
-
-def quality(evaluation: Any) -> dict[str, float]:
-    """Scores of an evaluation's samples, by the protocol `house` and procedural features."""
-    from gramhd_core.metrics.quality import quality as scores
-
-    return scores(evaluation)

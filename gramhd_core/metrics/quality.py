@@ -315,11 +315,3 @@ def judge(data: Path, samples: int) -> Callable[[Generator], float]:
     protocol.reals_of(len(reader), where=str(reader.path))
     name = find_extractor(request.features).label("FID")
     return lambda generator: score_generator(generator, reader, request)[0].values[name]
-
-
-def quality(evaluation: Any) -> dict[str, float]:
-    """The scores of an evaluation's samples by the protocol `house` and procedural features, of pictures that are there
-    already."""
-    extractor = find_extractor("procedural")
-    protocol = known_protocols(["house"], samples=len(evaluation.samples.images))[0]
-    return compare(evaluation.sample_features, evaluation.half_features, protocol, extractor, kinds=("fid", "kid"))[0]

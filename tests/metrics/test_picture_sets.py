@@ -16,7 +16,6 @@ from gramhd_core.metrics.image_files import PlainImages
 from gramhd_core.metrics.picture_sets import FRONTAL, GeneratedPictures, RealPictures
 from gramhd_core.outputs.shots import latent_of_seed, render_shots
 
-
 pytestmark = pytest.mark.slow
 
 
