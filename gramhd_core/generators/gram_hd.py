@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from gramhd_core.configs import at_least
 from gramhd_core.errors import BadArgument, BadConfig
 from gramhd_core.generators.generator import Latent
 from gramhd_core.generators.gram import (
@@ -25,6 +26,7 @@ from gramhd_core.generators.gram import (
 from gramhd_core.geometry.camera import Camera, CameraPrior
 from gramhd_core.networks.fields import FieldConfig
 from gramhd_core.networks.forgetful import forgets, made_again
+from gramhd_core.networks.map_offsets import MapOffsets
 from gramhd_core.networks.super_resolution import (
     BackgroundSuperResolution,
     MapSuperResolution,
@@ -41,13 +43,16 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True)
 class GramHdConfig:
-    """`low`: the frozen stage-1 network (its image_size is the side g of the grid); `sr`: the networks on top."""
+    """`low`: the frozen stage-1 network (its image_size is the side g of the grid); `sr`: the networks on top;
+    `map_offsets`: the side of what one photograph's head has of its own (networks/map_offsets.py), 0: nothing."""
 
     low: GramConfig = GramConfig(field=FieldConfig(features=32))
     sr: SuperResolutionConfig = SuperResolutionConfig()
     convention: RenderConvention = RenderConvention()
+    map_offsets: int = 0
 
     def __post_init__(self) -> None:
+        at_least(self, 0, "map_offsets")
         if self.low.field.features != self.sr.features:
             raise BadConfig(
                 f"low.field.features={self.low.field.features} and sr.features={self.sr.features}",
@@ -108,6 +113,7 @@ class GramHd(nn.Module):
         self.register_buffer("style_centre", torch.zeros(sum(config.sr.style_widths)))
         self.style_centre: Tensor
         self.precision: Precision = "fp32"
+        self.offsets = self._no_offsets(config.map_offsets) if config.map_offsets else None
 
     @property
     def latent_dim(self) -> int:
@@ -152,6 +158,17 @@ class GramHd(nn.Module):
         z = torch.randn(CENTRE_SAMPLES, self.latent_dim, generator=rng).to(self.style_centre.device)
         self.style_centre.copy_(self.foreground.mapping(z).mean(dim=0))
 
+    def give_offsets(self, latent: Latent, *, side: int) -> MapOffsets:
+        """Maps of its own [L, 4, side, side], zero, for the head of a latent [1], instead of those there were."""
+        self.config = replace(self.config, map_offsets=side)
+        self.offsets = self._no_offsets(side)
+        self.offsets.film.copy_(latent.film[0])
+        return self.offsets
+
+    def _no_offsets(self, side: int) -> MapOffsets:
+        centre, levels = self.low.film_centre, self.config.low.manifolds.level_sets
+        return MapOffsets(levels=levels, side=side, film_shape=tuple(centre.shape)).to(centre)
+
     def scene(self, latent: Latent, view_from: Camera | None = None) -> RadianceManifolds:
         """N identities as maps. `view_from` (N cameras) matters only with low.field.view_dependence = "camera"."""
         return self.high_resolution(latent, view_from=view_from).scene
@@ -160,6 +177,9 @@ class GramHd(nn.Module):
         """The scene with the low-resolution maps it came from."""
         low = self.low.low_maps(latent, self.grid(), view_from=view_from)
         maps, background = self._super_resolved(low, latent.style)
+        if self.offsets is not None:
+            share = self.offsets.share(latent.film, self.low.film_centre)
+            maps, background = self.offsets(maps, background, share=share)
         c = self.config
         scene = RadianceManifolds(
             self.surfaces(), maps, background, c.low.half_width, c.low.manifolds.background_z, c.convention
@@ -225,7 +245,7 @@ class GramHd(nn.Module):
         return {
             name: p
             for name, p in self.named_parameters()
-            if not name.startswith("low.") or name.startswith("low.field.output_feature")
+            if not name.startswith(("low.", "offsets.")) or name.startswith("low.field.output_feature")
         }
 
 

@@ -23,7 +23,7 @@ from gramhd_core.outputs.inversion.photo_camera import camera_of, degrees_betwee
 from gramhd_core.outputs.inversion.scores import psnr
 from gramhd_core.outputs.inversion.spaces import spaces_of
 from gramhd_core.outputs.inversion.start import Candidates, draft_scene, search
-from gramhd_core.outputs.inversion.tuning import tune, tuned_names
+from gramhd_core.outputs.inversion.tuning import guard_of, tune, tuned_names
 
 QUICK = stages.InversionConfig(
     seeds=6,
@@ -34,6 +34,7 @@ QUICK = stages.InversionConfig(
     plus_draft_steps=5,
     plus_steps=25,
     tune_steps=20,
+    map_steps=20,
     perceptual=0.0,
 )
 
@@ -165,6 +166,7 @@ def test_every_stage_is_nearer_to_the_photo_and_tuning_keeps_other_views(frozen:
     reached = [psnr(stage.picture.rgb, photo) for stage in (start, w, plus, tuned.stage)]
     assert reached == sorted(reached), reached
     assert all(torch.equal(t, before[name]) for name, t in frozen.state_dict().items())
+    assert reached[3] > reached[2] + 3, "maps of its own hold what no latent says"
     assert latent_space(tuned.generator) == latent_space(frozen)
     assert isinstance(tuned.generator, GramHd)
     after = tuned.generator.state_dict()
@@ -186,6 +188,26 @@ def test_the_guard_keeps_other_views_nearer_to_what_they_were(frozen: GramHd) ->
         with torch.no_grad():
             off.append(float((tuned.generator.scene(pivot.latent).render(side).alpha - before.alpha).abs().mean()))
     assert off[1] < 0.6 * off[0]
+
+
+def test_a_guarded_view_expects_the_photographs_colours_where_it_shows_them_and_its_own_elsewhere(frozen: GramHd):
+    front = PhotoCamera(0.0, 0.0)
+    photo = photo_of(frozen, seed=7, camera=front)
+    z = torch.randn(1, 8, generator=torch.Generator().manual_seed(7))
+    camera = camera_of(pose_of(front), frozen.cameras, size=32)
+    with torch.no_grad():
+        scene = frozen.scene(frozen.latent(z))
+        own, brighter = (
+            guard_of(replace(stages.problem(frozen, picture, config=QUICK)), scene, camera, rng=torch.Generator())
+            for picture in (photo, photo + 0.5)
+        )
+    kept = torch.cat([view.rgb for view in own.kept])
+    still = torch.nn.functional.interpolate(photo, size=kept.shape[-2:], mode="area")
+    moved, unmoved = (((t - kept).abs() * own.counts).mean() for t in (own.colours, still))
+    change = (brighter.colours - own.colours).mean(dim=1)
+    assert moved < 0.7 * unmoved, "the model's own picture, moved along its distances, is what it shows there"
+    shown = (change - 0.5).abs() < 1e-5
+    assert bool((shown | (change == 0)).all()) and 0.3 < shown.float().mean() <= 1
 
 
 def test_a_known_camera_stays_where_it_is(frozen: GramHd) -> None:

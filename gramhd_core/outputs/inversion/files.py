@@ -89,6 +89,7 @@ def tuned_checkpoint(checkpoint: Checkpoint, done: Inversion, provenance: dict[s
     weights = {name: tensor.detach().cpu() for name, tensor in done.generator.state_dict().items()}
     return replace(
         checkpoint,
+        config=done.generator.config,
         weights=weights,
         provenance={"version": __version__, "tuned": provenance, "parent": checkpoint.provenance},
     )

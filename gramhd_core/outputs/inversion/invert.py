@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gramhd_core.generators.generator import Generator
+from gramhd_core.generators.gram_hd import GramHd
 from gramhd_core.outputs.inversion.photo_camera import expected_pose
 from gramhd_core.outputs.inversion.scores import psnr
 from gramhd_core.outputs.inversion.stages import Problem, Stage, into_w, into_w_plus, start
@@ -36,7 +37,8 @@ class Inversion(NamedTuple):
 def steps_of(task: Problem, *, tuned: bool = True) -> int:
     """How many steps `invert` takes."""
     c = task.config
-    return c.draft_steps + c.w_steps + c.plus_draft_steps + c.plus_steps + (c.tune_steps if tuned else 0)
+    last = c.tune_steps + (c.map_steps if isinstance(task.generator, GramHd) else 0)
+    return c.draft_steps + c.w_steps + c.plus_draft_steps + c.plus_steps + (last if tuned else 0)
 
 
 def invert(

@@ -52,14 +52,14 @@ def perceptual(features: Features, made: Tensor, photo: Tensor) -> Tensor:
     return torch.stack(losses).mean(dim=0)
 
 
-def departure(made: Rendering, kept: Rendering, *, depth_unit: float, colour: float) -> Tensor:
-    """How far a view has left what it was: opacity, distance where it was opaque (in `depth_unit` world units), and
-    `colour` times the colours."""
+def departure(made: Rendering, kept: Rendering, *, depth_unit: float) -> Tensor:
+    """How far the geometry of a view has left what it was: opacity, and distance where it was opaque, in `depth_unit`
+    world units."""
     change = (made.alpha - kept.alpha).abs().mean(dim=(1, 2, 3))
     if made.distance is not None and kept.distance is not None:
         moved = (made.distance - kept.distance).abs() / depth_unit
         change = change + (moved * kept.alpha).mean(dim=(1, 2, 3))
-    return change + colour * (made.rgb - kept.rgb).abs().mean(dim=(1, 2, 3))
+    return change
 
 
 def find_features(kind: str, *, checkpoint: Path | None, is_procedural: bool) -> Features | None:

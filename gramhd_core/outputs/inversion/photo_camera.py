@@ -14,8 +14,9 @@ from torch import Tensor
 from gramhd_core.checkpoints.saved_latent import PhotoCamera
 from gramhd_core.geometry.camera import Camera, CameraPrior
 
-# standard deviations of what an aligned crop's pose has beside pitch and yaw: roll, log scale, shifts
-CROP_SD = (0.05, 0.04, 0.015, 0.015)
+# Standard deviations of what an aligned crop's pose has beside pitch and yaw: roll, log scale, shifts. As small as
+# crops scatter: the model was trained on such crops, and a camera free to move goes where a blurred likeness is best.
+CROP_SD = (0.01, 0.01, 0.004, 0.004)
 LEAST_SD = 0.02  # of pitch and yaw, radians, however narrow the prior
 
 

@@ -41,26 +41,28 @@ class InversionConfig:
     w_steps: int = 80
     w_size: int = 64  # pixels and map cells in W and at the beginning of W+
     plus_draft_steps: int = 50  # in W+ before super-resolution
-    plus_steps: int = 60  # in W+ with it
-    tune_steps: int = 50
+    plus_steps: int = 30  # in W+ with it
+    tune_steps: int = 20  # of the weights
+    map_steps: int = 40  # of what this head's maps have of their own
     w_rate: float = 0.08  # step of W's coordinates
     plus_rate: float = 0.06  # step of W+'s
-    pose_rate: float = 0.08  # step of the pose at draft size; half of it in W, a tenth in W+
-    tune_rate: float = 0.005  # step of weights
+    pose_rate: float = 0.08  # step of the pose at draft size; half of it in W; W+ leaves it where it is
+    tune_rate: float = 0.003  # step of weights
+    map_rate: float = 0.01  # step of maps, whose colours lie in [0, 1]; the background's is a tenth
     latent_prior: float = 0.003  # on the mean square of W's coordinates
     plus_prior: float = 0.003  # on the mean square of what W+ adds
     pose_prior: float = 0.002
     perceptual: float = 0.1
-    guard: float = 1.0  # holds other views to what they were before tuning
-    guard_colour: float = 0.5  # weight of their colours within it
-    guard_views: int = 6
+    guard: float = 1.0  # holds the geometry of other views to what it was before tuning
+    guard_colour: float = 1.0  # and their colours to the photograph's where it shows them, else to what they were
+    guard_views: int = 12
     locality: float = 0.3  # holds heads near this one to what they were (PTI: locality regularization)
     locality_every: int = 4  # steps
     locality_reach: float = 0.3  # of the way to another head
 
     def __post_init__(self) -> None:
         at_least(self, 1, "seeds", "candidates", "guard_views", "locality_every")
-        at_least(self, 0, "draft_steps", "w_steps", "plus_draft_steps", "plus_steps", "tune_steps")
+        at_least(self, 0, "draft_steps", "w_steps", "plus_draft_steps", "plus_steps", "tune_steps", "map_steps")
         at_least(self, 8, "draft_size", "w_size")
 
 
@@ -176,24 +178,24 @@ def into_w(task: Problem, before: Stage, *, progress: Progress | None = None) ->
 
 
 def into_w_plus(task: Problem, before: Stage, *, progress: Progress | None = None) -> Stage:
-    """Every frequency, phase and style by itself, held near W: first as drafts, then with super-resolution."""
+    """Every frequency, phase and style by itself, held near W: first as drafts, then with super-resolution. The camera
+    stays: with so much freedom it would drift (by 1 to 2 degrees on procedural heads)."""
     began, c = time.perf_counter(), task.config
-    w, pose, beside = before.w.clone().requires_grad_(), _Moved(task, before.pose), task.spaces.nothing()
+    w, pose, beside = before.w.clone().requires_grad_(), before.pose, task.spaces.nothing()
     free = [t for t in (beside.film, beside.style) if t.numel()]
     for tensor in free:
         tensor.requires_grad_()
 
     def loss(size: int) -> Tensor:
-        picture = task.see(task.spaces.latent(w, beside), pose(), size=size)
+        picture = task.see(task.spaces.latent(w, beside), pose, size=size)
         added = torch.cat([tensor.flatten() for tensor in free]).square().mean()
-        held = c.latent_prior * w.square().mean() + c.plus_prior * added
-        return task.likeness(picture) + held + c.pose_prior * task.pose_penalty(pose())
+        return task.likeness(picture) + c.latent_prior * w.square().mean() + c.plus_prior * added
 
-    groups = [(w, c.w_rate / 3), *((t, c.plus_rate) for t in free), *pose.group(c.pose_rate / 10)]
+    groups = [(w, c.w_rate / 3), *((t, c.plus_rate) for t in free)]
     small = min(c.w_size, draft_limit(task.generator))
     for size, steps in ((small, c.plus_draft_steps), (task.photo.shape[-1], c.plus_steps)):
         descend(groups, partial(loss, size), steps=steps, progress=progress)
-    return finished(task, "w+", w, beside, pose(), began)
+    return finished(task, "w+", w, beside, pose, began)
 
 
 def finished(task: Problem, name: str, w: Tensor, beside: Latent | None, pose: Tensor, began: float) -> Stage:
