@@ -157,7 +157,7 @@ def _report(made: Prepared, exported: list[Path], *, json: bool) -> None:
         console.note(f"Also written: {path}")
     settings = camera_settings(made.out)
     if settings:
-        console.note(f"To train with the measured poses: {' '.join(f'--set {setting}' for setting in settings)}")
+        console.note(f"Training on it draws the measured poses: {' '.join(settings)}")
     document = {**made._asdict(), **({"exports": [str(path) for path in exported]} if exported else {})}
     console.result(document if json else made.out, json=json)
 

@@ -18,6 +18,7 @@ from gramhd_cli.train_lr import (
     ShowConfig,
     Vram,
     judge_of,
+    measured_cameras,
     need,
     overrides,
     report,
@@ -65,7 +66,8 @@ def train_hr(
     from gramhd_core.training.presets import run_config
     from gramhd_core.training.train_hr import recipe_hr
 
-    config = run_config(preset, "hr", overrides(settings, seed=seed, images=images, max_minutes=max_minutes))
+    own = overrides(settings, seed=seed, images=images, max_minutes=max_minutes)
+    config = run_config(preset, "hr", [*measured_cameras(data, "generator.low.cameras"), *own])
     config = fitted(config, vram)
     if show_config:
         console.result(config.describe(), json=True)

@@ -41,11 +41,22 @@ def test_photographs_become_a_set_and_what_was_left_out_is_counted(album, tmp_pa
     assert run(["prep-data", *given(album), "--out", str(out), *formats]) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{out}\n" and "7 left out" in printed.err and "Landmarks: file" in printed.err
-    assert f"{tmp_path / 'set_eg3d.zip'}" in printed.err and "--set generator.cameras.yaw_sd=" in printed.err
+    assert f"{tmp_path / 'set_eg3d.zip'}" in printed.err and "generator.cameras.yaw_sd=" in printed.err
     assert len(DatasetReader(out)) == len(DatasetReader(tmp_path / "set_eg3d.zip")) == 5
     assert run(["prep-data", *given(album), "--out", str(out), "--json", "--prior", "measured"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["images"], document["rejected"]) == (5, 7)
+    wide = json.loads((out / "about.json").read_text())["cameras"]["yaw_sd"]
+    for stage, low in (("lr", []), ("hr", ["low"])):
+        shown = ["--data", str(out), "--preset", "tiny", "--show-config"]
+        assert run([f"train-{stage}", *shown]) == 0
+        cameras = json.loads(capsys.readouterr().out)["generator"]
+        for part in [*low, "cameras"]:
+            cameras = cameras[part]
+        assert cameras["yaw_sd"] == pytest.approx(wide, rel=1e-5)
+        place = ".".join(["generator", *low, "cameras", "yaw_sd"])
+        assert run([f"train-{stage}", *shown, "--set", f"{place}=0.125"]) == 0
+        assert '"yaw_sd": 0.125' in capsys.readouterr().out
     assert run(["prep-data", "--self-test", str(out), "--out", str(tmp_path / "axes.png")]) == 0
     assert (tmp_path / "axes.png").read_bytes() == (out / "contact_sheet.png").read_bytes()
 
