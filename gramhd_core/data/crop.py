@@ -142,10 +142,11 @@ def _multiple(view: NDArray[np.uint8], window: _Window, factor: int) -> tuple[ND
 
 def _outside(shape: tuple[int, ...], frame: _Frame, size: int) -> NDArray[np.floating]:
     """[S, S] how far the crop's pixels are from the photograph, in widths of the crop; 0 inside."""
-    along = np.arange(size) + 0.5
-    places = frame.places(np.stack(np.meshgrid(along, along), axis=-1), size).astype(np.float32)
-    beyond = np.maximum(0, np.maximum(-places, places - np.array(shape[1::-1], np.float32)))
-    return np.hypot(beyond[..., 0], beyond[..., 1]) / (np.linalg.norm(frame.matrix[0]).item() * size)
+    along = np.arange(size) + 0.5 - size / 2
+    columns, rows = frame.matrix[:, :1] * along, frame.middle[:, None] + frame.matrix[:, 1:] * along  # [2, S] each
+    places = (rows[:, :, None] + columns[:, None]).astype(np.float32)  # [2, S, S]
+    beyond = np.abs(places - np.clip(places, 0, np.array(shape[1::-1], np.float32)[:, None, None]))
+    return np.hypot(*beyond) / (np.linalg.norm(frame.matrix[0]).item() * size)
 
 
 def _faded(image: NDArray[np.uint8], outside: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -155,6 +156,6 @@ def _faded(image: NDArray[np.uint8], outside: NDArray[np.floating]) -> NDArray[n
     blurred = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(blurred, (0, 0), BLUR * small, borderType=cv2.BORDER_REFLECT)
     blurred = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_LINEAR)
-    share = np.minimum(outside / FADE, 1)[..., None]
+    share = np.minimum(outside / FADE, 1).astype(np.float32)
     share = share * share * (3 - 2 * share)
-    return (image + share * (blurred.astype(np.float32) - image) + 0.5).astype(np.uint8)
+    return np.asarray(cv2.blendLinear(image, blurred, 1 - share, share), np.uint8)
