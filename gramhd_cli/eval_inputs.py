@@ -80,6 +80,9 @@ Neus = Annotated[
 Quick = Annotated[
     bool, typer.Option("--quick", help="A preview in minutes: few heads, short fits; the report says so.")
 ]
+Literature = Annotated[
+    bool, typer.Option("--literature", help="With compare: published numbers beside the measured ones, marked as such.")
+]
 
 
 class Inputs(NamedTuple):
@@ -189,17 +192,18 @@ def write_forms(document: dict[str, Any], out: Path) -> list[Path]:
     from gramhd_core import files
     from gramhd_core.metrics import report
     from gramhd_core.metrics.report_page import write_page
-    from gramhd_core.metrics.report_tables import csv_of
+    from gramhd_core.metrics.report_tables import csv_of, latex_of, system_of
 
     files.write_text(out / "report.csv", csv_of([document]))
-    return [out / report.NAME, write_page(document, out), out / "report.csv"]
+    files.write_text(out / "report.tex", latex_of([system_of(document)]))
+    return [out / report.NAME, write_page(document, out), out / "report.csv", out / "report.tex"]
 
 
-def print_forms(documents: list[dict[str, Any]], *, csv: bool, latex: bool, json: bool) -> None:
-    """The result on stdout."""
-    from gramhd_core.metrics.report_tables import csv_of
+def print_forms(document: dict[str, Any], *, csv: bool, latex: bool) -> None:
+    """The result on stdout, as JSON if nothing else is asked for."""
+    from gramhd_core.metrics.report_tables import csv_of, latex_of, system_of
 
-    if csv:
-        console.result(csv_of(documents).rstrip("\n"), json=False)
+    if csv or latex:
+        console.result((csv_of([document]) if csv else latex_of([system_of(document)])).rstrip("\n"), json=False)
     else:
-        console.result(documents[0], json=True)
+        console.result(document, json=True)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gramhd_cli import console, eval_inputs, launch, options
+from gramhd_cli import console, eval_compare, eval_inputs, launch, options
+from gramhd_core.errors import BadArgument
 
 # Repeated from gramhd_core.metrics, which imports torch; a test keeps both equal.
 METRICS = (
@@ -61,6 +62,7 @@ def evaluate(
     force: Annotated[bool, typer.Option("--force", help="Replace a report of another request in --out.")] = False,
     device: options.Device = "auto",
     devices: launch.Devices = 1,
+    literature: eval_inputs.Literature = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the scores as CSV.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print the tables of the paper's layout.")] = False,
     json: options.Json = False,
@@ -84,6 +86,13 @@ def evaluate(
         gramhd eval compare ours/report.json theirs/report.json --latex
     """
     eval_inputs.one_form(csv=csv, latex=latex, json=json)
+    if metrics and metrics[0] == COMPARE:
+        eval_compare.compare(metrics[1:], literature=literature, out=out, csv=csv, latex=latex, json=json)
+        return
+    if literature:
+        raise BadArgument(
+            "--literature", expected=f"it goes with {COMPARE}", remedy=f"write gramhd eval {COMPARE} REPORT"
+        )
     from gramhd_core.metrics import known_metrics
     from gramhd_core.metrics.feature_cache import default_cache
     from gramhd_core.metrics.report import make_report
@@ -115,7 +124,7 @@ def evaluate(
     if not launch.speaks():
         return
     if csv or latex or json:
-        eval_inputs.print_forms([document], csv=csv, latex=latex, json=json)
+        eval_inputs.print_forms(document, csv=csv, latex=latex)
     else:
         console.result(written if out else lines(document), json=False)
 

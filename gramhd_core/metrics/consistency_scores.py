@@ -53,7 +53,9 @@ def over_identities(evaluation: Evaluation, look: Callable[[Sitter, bool], Seen]
     if best:
         shown = best[0].pictures.items()
         pictures |= {f"{name}-ceiling": Picture(image, f"{caption} (ceiling)") for name, (image, caption) in shown}
-    protocol = {"identities": count, **how, "seen": _how_seen(evaluation)}
+    protocol = {"identities": count, **_how_seen(evaluation), **how}
+    if (steps := protocol.pop("sweep", None)) and not evaluation.views:
+        protocol |= {"views": steps, "poses": "a level sweep"}
     return score_of_each(_columns(found), ceiling=_columns(best), protocol=protocol, pictures=pictures)
 
 
@@ -117,9 +119,7 @@ def epi(evaluation: Evaluation) -> Score:
         caption = f"{sitter.name}: one line of the picture in every view of a sweep"
         return Seen(numbers, {"strip": Picture(found.strip.numpy(), caption)} if wanted else {})
 
-    given = evaluation.views
-    protocol = {"steps": len(given[0].cameras) if given else steps, "size": size_of(evaluation)}
-    return over_identities(evaluation, look, "Sweeping past heads", **protocol)
+    return over_identities(evaluation, look, "Sweeping past heads", size=size_of(evaluation), sweep=steps)
 
 
 def identity(evaluation: Evaluation) -> Score:
@@ -130,7 +130,7 @@ def identity(evaluation: Evaluation) -> Score:
         found = recognition(seen)
         return score_of_each(
             {"recognised as the same": found.each},
-            protocol={"network": FILE, "identities": len(seen), "seen": _how_seen(evaluation)},
+            protocol={"network": FILE, "identities": len(seen), **_how_seen(evaluation)},
         )
 
     def look(sitter: Sitter, wanted: bool) -> Seen:
@@ -158,7 +158,8 @@ def _columns(found: Iterable[Seen]) -> dict[str, list[float]]:
     return {name: [one.numbers[name] for one in found] for name in found[0].numbers} if found else {}
 
 
-def _how_seen(evaluation: Evaluation) -> str:
+def _how_seen(evaluation: Evaluation) -> dict[str, Any]:
+    """Of a protocol: None is not known."""
     if evaluation.views:
-        return "as they were given"
-    return f"{COUNT} around the mean pose, truncation {evaluation.request.truncation:g}"
+        return {"views": min(len(one.rgb) for one in evaluation.views), "poses": None, "truncation": None}
+    return {"views": COUNT, "poses": "around the mean", "truncation": evaluation.request.truncation}

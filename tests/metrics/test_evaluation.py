@@ -34,7 +34,7 @@ from gramhd_core.scenes.scene_files import load_scene
 
 pytestmark = pytest.mark.slow
 
-SIXTEEN = EvaluationRequest(16, identities=2, quick=True)
+SIXTEEN = EvaluationRequest(16, identities=1, quick=True)
 SHARED_AMONG_DEVICES = ["fid", "kid", "pose", "geometry", "consistency", "diversity"]
 
 
