@@ -43,10 +43,13 @@ def invert(
         Path | None,
         typer.Option(help="Start from the guess of an encoder (gramhd train-encoder).", show_default=False),
     ] = None,
-    tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Let the weights give way in the end.")] = True,
+    tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Let weights and maps give way in the end.")] = True,
     perceptual: Annotated[
         str, typer.Option(metavar="|".join(PERCEPTUAL), help="Whose features photographs are compared by.")
     ] = "auto",
+    novel_views: Annotated[
+        bool, typer.Option("--novel-views/--no-novel-views", help="Write the 21 views and the orbit video.")
+    ] = True,
     truth: Annotated[
         int | None,
         typer.Option(metavar="SEED", help="Score against this procedural head, if it is one.", show_default=False),
@@ -58,14 +61,15 @@ def invert(
     """Turn a photograph: find the head of the model that looks like it.
 
     First a latent and a camera are sought (in W, then W+), then the weights
-    give way around them, with other views held to what they were. Writes the
-    reconstruction, novel views, an orbit video, a page for the browser, the
-    latent, the tuned checkpoint, a scene file and report.json, for several
-    photographs into a folder each; finished ones are skipped. Prints the
-    path of every report.
+    give way around them, and the surfaces of this head take what is left of
+    the photograph; other views keep their shape, and show its colours where
+    it shows that side of the head. Writes the reconstruction, novel views, an
+    orbit video, a page for the browser, the latent, the tuned checkpoint, a
+    scene file and report.json, for several photographs into a folder each;
+    finished ones are skipped. Prints the path of every report.
 
     Examples:
-        gramhd invert me.jpg --ckpt runs/hr --out me
+        gramhd invert me.jpg --ckpt runs/hr --novel-views --out me
         gramhd invert holidays --ckpt runs/hr --out heads
         gramhd invert crop.png --ckpt demo --no-crop --camera 0,0.2 --out head
         gramhd invert me.jpg --ckpt runs/hr --encoder e.safetensors --out me
@@ -120,6 +124,7 @@ def invert(
         fix_camera,
         tune,
         truth,
+        novel_views,
     )
     with console.progress() as progress:
         done = invert_photographs(studio, files, out, align=align, progress=progress)

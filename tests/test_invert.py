@@ -10,22 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gramhd_cli.invert import PERCEPTUAL, parse_camera
 from gramhd_core.checkpoints.checkpoint import Checkpoint, load_generator
-from gramhd_core.checkpoints.saved_latent import load_latent
+from gramhd_core.checkpoints.saved_latent import PhotoCamera, load_latent
 from gramhd_core.checkpoints.saved_scene import SavedScene
 from gramhd_core.configs import to_dict
 from gramhd_core.data.procedural_heads import render_item
 from gramhd_core.data.subjects import PROCEDURAL_HEADS
 from gramhd_core.errors import BadArgument, BadImage
 from gramhd_core.generators.gram_hd import GramHd
+from gramhd_core.outputs.images import rgb8
 from gramhd_core.outputs.inversion.batch import Studio, invert_photographs
 from gramhd_core.outputs.inversion.files import error_map
+from gramhd_core.outputs.inversion.invert import to_photo, warnings_of
 from gramhd_core.outputs.inversion.losses import KINDS
+from gramhd_core.outputs.inversion.photo_camera import camera_of, pose_of
 from gramhd_core.outputs.inversion.photographs import Aligner, aligner_for, photo_files
-from gramhd_core.outputs.inversion.stages import InversionConfig
+from gramhd_core.outputs.inversion.stages import InversionConfig, finished, problem
 
 QUICK = InversionConfig(
     seeds=2,
@@ -36,6 +40,7 @@ QUICK = InversionConfig(
     plus_draft_steps=1,
     plus_steps=1,
     tune_steps=1,
+    map_steps=5,
     perceptual=0.0,
 )
 FILES = [
@@ -87,6 +92,11 @@ def test_every_file_is_written_and_can_be_used_again(studio: Studio, aligner: Al
     tuned = load_generator(out / "tuned.safetensors")
     assert load_latent(out / "latent.safetensors", tuned).camera == latent.camera
     assert isinstance(load_generator(out / "head.scene.safetensors"), SavedScene)
+    assert latent.camera is not None and isinstance(tuned, GramHd) and tuned.offsets is not None and tuned.offsets.maps.abs().max() > 0
+    with torch.no_grad():
+        camera = camera_of(pose_of(latent.camera), tuned.cameras, size=32)
+        again = rgb8(tuned.scene(latent.latent).render(camera).rgb)[0]
+    assert np.abs(again.astype(int) - np.array(Image.open(out / "reconstruction.png"))).max() <= 1
     assert Image.open(out / "novel_views.png").size == (7 * 32, 3 * 32)
     assert photo.read_bytes() == before
 
@@ -103,8 +113,22 @@ def test_a_finished_photo_is_left_alone_until_something_changes(
     assert (len(first.reports), first.skipped, len(first.faults)) == (2, 0, 1)
     again = invert_photographs(plain, files, out, align=aligner)
     assert (again.reports, again.skipped) == (first.reports, 2)
-    changed = replace(plain, config=replace(QUICK, w_steps=2))
+    changed = replace(plain, config=replace(QUICK, w_steps=2), has_views=False)
+    (out / "0" / "novel_views.png").unlink()
     assert invert_photographs(changed, files[:2], out, align=aligner).skipped == 0
+    assert not (out / "0" / "novel_views.png").exists(), "and asked not to, it does not write them"
+
+
+@pytest.mark.slow
+def test_a_camera_far_from_where_the_landmarks_put_it_is_warned_of(studio: Studio, aligner: Aligner, tmp_path: Path):
+    photo = to_photo(aligner(noise(tmp_path / "photo.png")).image)
+    for moved, is_said in ((0.05, False), (0.2, True)):
+        known = pose_of(PhotoCamera(0.0, 0.1))
+        task = problem(studio.generator, photo, config=QUICK, known=known)
+        end = finished(
+            task, "w+", torch.zeros(1, task.spaces.dimensions), None, pose_of(PhotoCamera(0.0, 0.1 + moved)), 0
+        )
+        assert any("from where the landmarks" in warning for warning in warnings_of(task, end)) == is_said
 
 
 def test_photographs_that_cannot_be_used_are_refused_in_one_sentence(aligner: Aligner, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Studio:
     is_fixed: bool = False
     is_tuned: bool = True
     truth: int | None = None
+    has_views: bool = True  # whether the views and the video are written
     seed: int = 0
 
     def recipe(self) -> dict[str, Any]:
@@ -56,6 +57,7 @@ class Studio:
             "given_camera": None if self.camera is None else to_dict(self.camera),
             "tuned": self.is_tuned,
             "truth": self.truth,
+            "novel_views": self.has_views,
             "seed": self.seed,
         }
 
@@ -144,4 +146,12 @@ def _one(studio: Studio, photograph: Photograph, folder: Path, spaces: Any, prog
         "camera_from_landmarks": None if photograph.camera is None else to_dict(photograph.camera),
         "inversion_seconds": round(time.perf_counter() - began, 1),
     }
-    return write_inversion(folder, task, done, checkpoint=studio.checkpoint, about=about, truth=truth)
+    return write_inversion(
+        folder,
+        task,
+        done,
+        checkpoint=studio.checkpoint,
+        about=about,
+        truth=truth,
+        has_views=studio.has_views,
+    )

@@ -44,6 +44,7 @@ def write_inversion(
     checkpoint: Checkpoint,
     about: dict[str, Any],
     truth: Truth | None = None,
+    has_views: bool = True,
 ) -> dict[str, Any]:
     """Every file of one photograph into the folder `out`; the content of its report is returned.
 
@@ -54,8 +55,10 @@ def write_inversion(
         scene = done.generator.scene(done.last.latent)
     figures = [_scores(task, done, stage, truth) for stage in done.stages]
     _pictures(out, task.photo, done, figures)
-    _views(out, scene, done.generator.cameras, size=task.photo.shape[-1])
-    written = ["reconstruction.png", "side_by_side.png", "error.png", "novel_views.png", "orbit.mp4"]
+    written = ["reconstruction.png", "side_by_side.png", "error.png"]
+    if has_views:
+        _views(out, scene, done.generator.cameras, size=task.photo.shape[-1])
+        written += ["novel_views.png", "orbit.mp4"]
     provenance = {"photo": name, "stage": done.last.name}
     save_latent(
         out / "latent.safetensors",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gramhd_core.generators.generator import Generator
 from gramhd_core.generators.gram_hd import GramHd
-from gramhd_core.outputs.inversion.photo_camera import expected_pose
+from gramhd_core.outputs.inversion.photo_camera import degrees_between, expected_pose, photo_camera
 from gramhd_core.outputs.inversion.scores import psnr
 from gramhd_core.outputs.inversion.stages import Problem, Stage, into_w, into_w_plus, start
 from gramhd_core.outputs.inversion.start import Candidates
@@ -18,6 +18,7 @@ from gramhd_core.progress import Progress, Silent
 
 POOR = 20.0  # decibels in W+, before tuning: below it the head is hardly one that the model knows
 FAR = 3.0  # standard deviations of the model's cameras
+ASTRAY = 6.0  # degrees from where the landmarks put the camera; they are right to 3.5 in 19 of 20 photographs
 UNUSUAL = 2.0  # root mean square of W's coordinates; heads of the model have about 1
 
 
@@ -83,6 +84,13 @@ def warnings_of(task: Problem, plus: Stage) -> list[str]:
             f"the camera is {abs(pitch):.1f} standard deviations of the model's pitch and {abs(yaw):.1f} of its yaw "
             f"from the mean (above {FAR:.0f}): the model was trained on other poses"
         )
+    if task.known is not None:
+        off = degrees_between(photo_camera(plus.pose), photo_camera(task.known))
+        if off > ASTRAY:
+            found.append(
+                f"the camera has moved {off:.1f} degrees from where the landmarks or --camera put it (above "
+                f"{ASTRAY:.0f}): the likeness may be that of a head turned another way, and --fix-camera holds it"
+            )
     spread = float(plus.w.square().mean().sqrt())
     if spread > UNUSUAL:
         found.append(f"the head is {spread:.1f} standard deviations from the model's mean (usual is 1)")
