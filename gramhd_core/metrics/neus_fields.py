@@ -17,7 +17,8 @@ from gramhd_core.metrics.neus_tables import Tables
 
 SPHERE = 0.5  # radius of the sphere that the published SDF network is at first
 BALL = 0.7  # and that tables are: what has to shrink is found sooner than what has to grow, like necks and shoulders
-PAINT, SHARPEN = 5.0, 0.2  # multiples of the learning rate: of tables of colours; of the exponent of s
+FORM, TEXTURE = 2.0, 4.0  # all levels of the SDF are in use after a half, those of colour after a quarter
+SHARPEN = 0.1  # multiple of the learning rate of tables: of the exponent of s, and of networks
 
 
 class Slopes(NamedTuple):
@@ -135,17 +136,13 @@ class TableField(nn.Module):
         return Outside(F.softplus(found[:, 0]), found[:, 1:].sigmoid())
 
     def reach(self, share: float) -> None:
-        self.distances.reach(min(1.0, 2 * share))
+        self.distances.reach(min(1.0, FORM * share))
+        self.colours.reach(min(1.0, TEXTURE * share))
 
     def groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        paint = [*self.colours.parameters(), *self.surroundings.parameters()]
-        rest = [] if self.directions is None else list(self.directions.parameters())
-        return [
-            (1.0, list(self.distances.parameters())),
-            (PAINT, paint),
-            (SHARPEN, [*self.learned_sharpness.parameters()]),
-            *([(0.2, rest)] if rest else []),
-        ]
+        parts = [self.distances, self.colours, self.surroundings]
+        groups = [(1.0, [part.table for part in parts]), (SHARPEN, [self.learned_sharpness.v])]
+        return groups if self.directions is None else [*groups, (SHARPEN, list(self.directions.parameters()))]
 
     @property
     def sharpness(self) -> Tensor:
