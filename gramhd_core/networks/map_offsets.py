@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NEAR, FAR = 0.5, 1.0  # of the way from the head to the average one: offsets are whole up to NEAR and gone from FAR on
+# In lengths of the way from the head to the average one: edits stay within the first, other heads are at the second.
+NEAR, FAR = 0.8, 1.4
 
 
 class MapOffsets(nn.Module):
@@ -27,7 +28,7 @@ class MapOffsets(nn.Module):
 
     def share(self, film: Tensor, centre: Tensor) -> Tensor:
         """Latents [N, layers, 2, hidden] and the average one [layers, 2, hidden] -> [N] in [0, 1]: 1 for this head
-        and its neighbours, 0 for the average head and everybody farther away than that."""
+        and its neighbours (up to NEAR), 0 from FAR on."""
         whole = (self.film - centre).flatten().norm().clamp_min(1e-6)
         way = (film - self.film).flatten(1).norm(dim=1) / whole
         return ((FAR - way) / (FAR - NEAR)).clamp(0, 1)
