@@ -19,6 +19,7 @@ METRICS = (
     "geometry",
     "consistency",
     "diversity",
+    "depth",
     "epi",
     "reprojection",
     "identity",

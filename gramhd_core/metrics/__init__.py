@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gramhd_core.errors import BadArgument
-from gramhd_core.metrics.consistency_scores import epi, identity, neus, reprojection
+from gramhd_core.metrics.consistency_scores import depth, epi, identity, neus, reprojection
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.faces import load_recogniser
-from gramhd_core.metrics.ground_truth import consistency, diversity, geometry, pose
 from gramhd_core.metrics.picture_scores import fid, fid3d, kid, precision
 from gramhd_core.metrics.request import check_enough
 from gramhd_core.metrics.scores import Score
 from gramhd_core.metrics.speed import speed
+from gramhd_core.metrics.truth_scores import consistency, diversity, geometry, pose
 
 ALL = "all"
 WORDS = {  # of `Evaluation.given`
@@ -58,20 +58,17 @@ class Metric(NamedTuple):
         return ", or ".join(dict.fromkeys(ways))
 
 
-def _plain(measure: Callable[[Evaluation], dict[str, float]]) -> Callable[[Evaluation], Score]:
-    return lambda evaluation: Score(measure(evaluation))
-
-
 PICTURES = ("ckpt data", "images data")
 METRICS: dict[str, Metric] = {
     "fid": Metric(fid, PICTURES, together=True),
     "kid": Metric(kid, PICTURES, together=True),
     "precision": Metric(precision, PICTURES, together=True),
     "fid3d": Metric(fid3d, ("ckpt data",), together=True),
-    "pose": Metric(_plain(pose), ("ckpt heads",), photographs=True, halves=True),
-    "geometry": Metric(_plain(geometry), ("ckpt heads",), photographs=True),
-    "consistency": Metric(_plain(consistency), ("ckpt",), photographs=True),
-    "diversity": Metric(_plain(diversity), ("ckpt heads",), photographs=True, halves=True),
+    "pose": Metric(pose, ("ckpt heads",), photographs=True, halves=True),
+    "geometry": Metric(geometry, ("ckpt heads",), photographs=True),
+    "consistency": Metric(consistency, ("ckpt",), photographs=True),
+    "diversity": Metric(diversity, ("ckpt heads",), photographs=True, halves=True),
+    "depth": Metric(depth, ("ckpt heads", "depth heads")),
     "epi": Metric(epi, ("ckpt", "sweep")),
     "reprojection": Metric(reprojection, ("ckpt", "depth")),
     "identity": Metric(

@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gramhd_core.data.procedural_heads import render_head
 from gramhd_core.metrics import neus_config, neus_fitting
+from gramhd_core.metrics.depth import depth_error, read_identity
 from gramhd_core.metrics.epipolar import epi as epipolar
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.faces import FILE, recognition
 from gramhd_core.metrics.identity import identity as drift
+from gramhd_core.metrics.reprojection import middle_view
 from gramhd_core.metrics.reprojection import reprojection as reprojected
 from gramhd_core.metrics.scores import Picture, Score, score_of_each
 from gramhd_core.metrics.sitters import Sitter, analytic, sheet, sitters, tiled
-from gramhd_core.metrics.views import COUNT
+from gramhd_core.metrics.views import COUNT, ViewSet
+from gramhd_core.outputs.depth_images import depth_preview, depth_range
 from gramhd_core.outputs.shots import device_of
 
 NEUS_SIZE = 64  # pixels, of the fast settings
@@ -55,7 +60,7 @@ def over_identities(evaluation: Evaluation, look: Callable[[Sitter, bool], Seen]
         pictures |= {f"{name}-ceiling": Picture(image, f"{caption} (ceiling)") for name, (image, caption) in shown}
     protocol = {"identities": count, **_how_seen(evaluation), **how}
     if (steps := protocol.pop("sweep", None)) and not evaluation.views:
-        protocol |= {"views": steps, "poses": "a level sweep"}
+        protocol |= {"views": steps, "poses": "a level sweep" if steps > 1 else "frontal"}
     return score_of_each(_columns(found), ceiling=_columns(best), protocol=protocol, pictures=pictures)
 
 
@@ -137,6 +142,29 @@ def identity(evaluation: Evaluation) -> Score:
         return Seen({"identity drift": drift([sitter.around()]).drift}, {})
 
     return over_identities(evaluation, look, "Reading turned heads", size=size_of(evaluation))
+
+
+def depth(evaluation: Evaluation) -> Score:
+    """How far the distances of a frontal view are from those of the procedural head that the picture looks like."""
+
+    def look(sitter: Sitter, wanted: bool) -> Seen:
+        views = sitter.front()
+        view = middle_view(views.cameras)
+        found = depth_error(views, view)
+        numbers = {"depth error": found.distance, "depth error of relief": found.relief}
+        return Seen(numbers, {"depth": depth_picture(views, view)} if wanted else {})
+
+    return over_identities(evaluation, look, "Looking at depths", size=size_of(evaluation), sweep=1)
+
+
+def depth_picture(views: ViewSet, view: int) -> Picture:
+    """A view, its distances, and those of the head it looks like, pale where it is near."""
+    assert views.distance is not None
+    true = render_head(read_identity(views.rgb[view]), views.cameras[view], supersample=1)
+    limits = depth_range(true.distance[None], (255 * torch.from_numpy(true.mask)).byte().numpy()[None])
+    seen = [depth_preview(distance[None], limits)[0] for distance in (views.distance[view].numpy(), true.distance)]
+    image = np.concatenate([views.rgb[view].movedim(0, -1).numpy(), *seen], axis=1)
+    return Picture(image, f"{views.name}: a view, its depth, the depth of the procedural head it is taken for")
 
 
 def size_of(evaluation: Evaluation) -> int:

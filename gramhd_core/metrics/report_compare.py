@@ -130,7 +130,7 @@ def _tables(comparison: Comparison) -> list[tuple[str, list[str], list[System]]]
 
 
 def _section(title: str, names: Sequence[str], rows: Sequence[System]) -> str:
-    head = "".join(f"<th>{html.escape(name)} {arrow(name)}</th>" for name in names)
+    head = "".join(f"<th>{html.escape(name.replace('_', ' '))} {arrow(name)}</th>" for name in names)
     body = []
     for system in rows:
         cells = []

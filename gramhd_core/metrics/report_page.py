@@ -69,7 +69,7 @@ def _section(metric: str, part: dict[str, Any], times: dict[str, Any], out: Path
     title = TITLES.get(metric, metric.capitalize())
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in part["notes"])
     charts = [
-        f"<figure>{drawn}<figcaption>{html.escape(name)}, one per identity</figcaption></figure>"
+        f"<figure>{drawn}<figcaption>{html.escape(name.replace('_', ' '))} of single heads</figcaption></figure>"
         for name, values in part["each"].items()
         if len(values) >= FEWEST
         and (drawn := chart(values, title=html.escape(name), ceiling=part["ceiling"].get(name)))
@@ -91,7 +91,10 @@ def _values(part: dict[str, Any], times: dict[str, Any]) -> str:
     heads += ["ceiling"] if part["ceiling"] else []
     rows = []
     for name, value in {**part["values"], **measured}.items():
-        cells = [f"<td>{html.escape(name)} {arrow(name)}</td>", f'<td class="value">{figure(value)}</td>']
+        cells = [
+            f"<td>{html.escape(name.replace('_', ' '))} {arrow(name)}</td>",
+            f'<td class="value">{figure(value)}</td>',
+        ]
         if part["intervals"]:
             cells.append(f'<td class="soft">{interval(part["intervals"].get(name))}</td>')
         if part["ceiling"]:

@@ -40,6 +40,10 @@ class Sitter(NamedTuple):
             return shrunk(self.look(Camera.orbit(torch.zeros(1), torch.zeros(1), size=self.size)), size)
         return shrunk(self.look(around(self.cameras, size=self.size)), size)
 
+    def front(self) -> ViewSet:
+        """One view from the mean pose; of a folder of views all of them."""
+        return self.look(trajectories.frontal(self.cameras, size=self.size)) if self.cameras else self.around()
+
     def sweep(self, *, steps: int) -> ViewSet:
         """Level views in small steps; of a folder of views these, whatever they are."""
         if self.cameras is None:
