@@ -1,7 +1,7 @@
 """What can be chosen when NeuS is fitted to views, and the settings that have names.
 
 Lengths are in radii of the region of interest, which is the unit sphere once views are normalised (`neus_rays.py`).
-`PAPER` is the published network and schedule (Wang et al. 2021, section 4.1); nobody fits it on a CPU in a day.
+`PAPER` is the published network and schedule (NeuS: networks); nobody fits it on a CPU in a day.
 `FAST` keeps NeuS - the SDF, its unbiased weights, the learned sharpness, the eikonal term, mask-free views - and
 replaces the networks by multi-resolution hash tables, views by few samples around the surface, and colour that may
 depend on the direction by one that may not: what cannot be explained by one painted surface is then an error, which is

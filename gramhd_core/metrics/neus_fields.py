@@ -87,7 +87,7 @@ class Sharpness(nn.Module):
 
 
 def contracted(points: Tensor) -> Tensor:
-    """All of space into the ball of radius 2 (Barron et al. 2022, equation 10); the unit ball stays as it is."""
+    """All of space into the ball of radius 2 (mip-NeRF-360: contraction); the unit ball stays as it is."""
     away = points.norm(dim=-1, keepdim=True).clamp(min=1)
     return (2 - 1 / away) * points / away
 

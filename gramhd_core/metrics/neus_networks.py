@@ -1,9 +1,10 @@
 """The published networks of NeuS: signed distance, colour, and NeRF++'s for what is outside the region of interest.
 
-P points in radii of the region (the unit sphere), unit directions. Wang et al. 2021, section 4.1 and supplement: an
+P points in radii of the region (the unit sphere), unit directions (NeuS: networks): an
 SDF network of 8 hidden layers of 256 (softplus, beta 100; the input again at the fourth) with 6 frequencies of the
 position, a colour network of 4 hidden layers of 256 that sees position, normal, 4 frequencies of the direction and 256
-features; weight normalisation; outside, NeRF's network on (x / |x|, 1 / |x|) with 10 frequencies (Zhang et al. 2020).
+features; weight normalisation; outside, NeRF's network on (x / |x|, 1 / |x|) with 10 frequencies
+(NeRFpp: outside).
 """
 
 from __future__ import annotations

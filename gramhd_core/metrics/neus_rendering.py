@@ -15,7 +15,7 @@ from gramhd_core.metrics.neus_fields import Field, Slopes, contracted
 from gramhd_core.metrics.neus_rays import ViewRays, even_samples, outside_samples
 from gramhd_core.metrics.neus_weights import resampled, section_alphas, weights_of
 
-PROBE = 64.0  # s of the first round of up-sampling, doubled in every further one (section 3.3)
+PROBE = 64.0  # s of the first round of up-sampling, doubled in every further one
 
 
 class Rendered(NamedTuple):

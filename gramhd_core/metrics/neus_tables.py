@@ -1,7 +1,7 @@
-"""Multi-resolution hash tables (Mueller et al. 2022): numbers at points of space, without a network.
+"""Multi-resolution hash tables (Instant-NGP: hash tables): numbers at points of space, without a network.
 
 P points in the cube [-1, 1]^3, L levels of growing resolution, F features, mixed trilinearly. A level with few corners
-has an entry for each of them; one with more than `most` shares entries by the hash of equation 4. Gradients reach the
+has an entry for each of them; one with more than `most` shares entries by a hash. Gradients reach the
 tables, never the points: derivatives in space are finite differences (`neus_fields.py`).
 
 `looked_up` is the readable path and works on every device; on a CPU compiled loops do the same (`neus_kernels.py`).
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-PRIMES = (1, 2654435761, 805459861)  # of equation 4
+PRIMES = (1, 2654435761, 805459861)  # of the hash
 
 
 class Level(NamedTuple):
@@ -88,7 +88,7 @@ def looked_up(table: Tensor, points: Tensor, level: Level) -> Tensor:
     at = cell[:, None] + corner  # [P, 8, 3]
     weight = torch.where(corner.bool(), place[:, None], 1 - place[:, None]).prod(dim=-1)
     if level.hashed:
-        mixed = at * torch.tensor(PRIMES, device=points.device)  # equation 4; only the lowest bits are kept
+        mixed = at * torch.tensor(PRIMES, device=points.device)  # only the lowest bits are kept
         entry = (mixed[..., 0] ^ mixed[..., 1] ^ mixed[..., 2]) & (level.count - 1)
     else:
         side = level.cells + 1

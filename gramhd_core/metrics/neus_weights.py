@@ -15,15 +15,15 @@ LEAST = 1e-4  # share of a ray's samples that every section gets, so that none i
 def section_alphas(sdf: Tensor, sharpness: Tensor | float) -> Tensor:
     """Signed distances [R, K] -> opacities of the sections [R, K - 1] in [0, 1).
 
-    Equation 13: alpha_i = max((Phi_s(f_i) - Phi_s(f_{i+1})) / Phi_s(f_i), 0), by logarithms, so that it is exact deep
-    inside as well, where both are almost zero.
+    alpha_i = max((Phi_s(f_i) - Phi_s(f_{i+1})) / Phi_s(f_i), 0), by logarithms, so that it is exact deep
+    inside as well, where both are almost zero (NeuS: unbiased weights).
     """
     log_phi = F.logsigmoid(sharpness * sdf)
     return -torch.expm1((log_phi[:, 1:] - log_phi[:, :-1]).clamp(max=0))
 
 
 def weights_of(alphas: Tensor) -> tuple[Tensor, Tensor]:
-    """Opacities [R, K] -> what each contributes, w_i = alpha_i prod_{j<i} (1 - alpha_j) (equation 12), [R, K], and
+    """Opacities [R, K] -> what each contributes, w_i = alpha_i prod_{j<i} (1 - alpha_j), [R, K], and
     what is left behind them all [R]: they sum to one."""
     seen = torch.cat([torch.ones_like(alphas[:, :1]), (1 - alphas).cumprod(dim=1)], dim=1)
     return seen[:, :-1] * alphas, seen[:, -1]

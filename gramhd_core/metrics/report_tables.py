@@ -1,4 +1,4 @@
-"""Reports as tables: CSV for spreadsheets, LaTeX in the layout of the paper's Tables 1 to 4.
+"""Reports as tables: CSV for spreadsheets, LaTeX in the layout of the GRAM-HD paper.
 
 A system is a report, or a row of the literature file (`report_compare.py`), in the same words.
 """
@@ -135,7 +135,7 @@ def tables_of(systems: Sequence[System]) -> list[Filled]:
 
 
 def latex_of(systems: Sequence[System]) -> str:
-    """The paper's Tables 1 to 4: image quality (KID times 1000), NeuS and its like, ablation, speed.
+    """The tables of the GRAM-HD paper: image quality (KID times 1000), NeuS and its like, ablation, speed.
 
     Tables without a number are left out. Published rows are in italics.
     """

@@ -171,7 +171,7 @@ def psnr(made: Tensor, wanted: Tensor, both: Tensor) -> Tensor:
 def ssim(made: Tensor, wanted: Tensor, both: Tensor) -> Tensor:
     """Structural similarity of float [P, 3, S, S] in levels -> [P], the mean over the pixels of `both` [P, S, S].
 
-    Windows are uniform, 7 x 7, with sample covariances (Wang et al. 2004, as scikit-image has it); pixels that do not
+    Windows are uniform, 7 x 7, with sample covariances (SSIM: index; as scikit-image has it); pixels that do not
     count are left out of every window, and windows of which less than half counts out of the mean: nan if all are.
     """
     weight = both[:, None].float()
@@ -186,7 +186,6 @@ def ssim(made: Tensor, wanted: Tensor, both: Tensor) -> Tensor:
     unbiased = whole / (whole - 1)
     xx, yy, xy = (unbiased * part for part in (mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    # Wang et al. 2004, equation 13
     index = (2 * mx * my + c1) * (2 * xy + c2) / ((mx * mx + my * my + c1) * (xx + yy + c2))
     counts = both & (n[:, 0] > WINDOW * WINDOW / 2)
     return ((index.mean(dim=1) * counts).flatten(1).sum(dim=1) / counts.flatten(1).sum(dim=1)).float()
