@@ -1,8 +1,8 @@
 """The paper's test of consistency: train NeuS on the views of one head, and compare its re-renderings with them.
 
 V views of S x S pixels. Views of one solid head can be explained by one surface with one paint; views that contradict
-each other cannot, and the contradiction is what is missing in the re-renderings (GRAM-HD, section 4: 30 views of 50
-identities; the fit is scored on the very views it was trained on).
+each other cannot, and the contradiction is what is missing in the re-renderings (GRAM-HD: consistency test; 30 views
+of 50 identities; the fit is scored on the very views it was trained on).
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def fit(
 ) -> NeusFit:
     """Train NeuS on the views and re-render them.
 
-    rng: on the CPU; weights, rays and samples come from it, so the same seed is the same fit on the same machine.
-    Results are on the CPU.
+    views: cameras at distance 1 that look at the origin, as `view_files.load_views` and `views.around` have them. rng:
+    on the CPU; weights, rays and samples come from it. On a CPU the same seed is the same fit, bit by bit. Results are
+    on the CPU.
     """
     started, progress = time.perf_counter(), progress or Silent()
     region = region_of(views.cameras)
@@ -124,8 +125,8 @@ def train(
 def regularity(
     field: TableField | NetworkField, rendered: Rendered, config: NeusConfig, rng: torch.Generator
 ) -> Tensor:
-    """(|grad f| - 1)^2 (equation 15) and the squared bend, means over points that weigh something and, where the field
-    did not need slopes for its colours, as many anywhere in the region."""
+    """(|grad f| - 1)^2 (NeuS: eikonal term) and the squared bend, means over points that weigh something and, where
+    the field did not need slopes for its colours, as many anywhere in the region."""
     slopes = rendered.slopes
     if slopes is None:
         chosen = torch.randint(max(1, len(rendered.surface)), (SOME,), generator=rng)

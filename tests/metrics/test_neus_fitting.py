@@ -26,9 +26,9 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def views_of_ball(size: int) -> ViewSet:
-    """A ball at the origin, coloured by its surface, before something even."""
-    cameras = around(CameraPrior(), size=size)
+def views_of_ball(size: int, *, every: int = 1) -> ViewSet:
+    """A ball at the origin, coloured by its surface, before something even; each `every`-th of the usual views."""
+    cameras = around(CameraPrior(), size=size)[slice(None, None, every)]
     rays = camera_rays(cameras)
     middle = -(rays.origins * rays.directions).sum(dim=-1)
     gap = (rays.origins + middle[..., None] * rays.directions).square().sum(dim=-1)
@@ -42,25 +42,29 @@ def views_of_ball(size: int) -> ViewSet:
 
 @pytest.fixture(scope="module")
 def ball() -> ViewSet:
-    return views_of_ball(16)
+    return views_of_ball(16, every=6)
+
+
+@pytest.fixture(scope="module")
+def plain(ball: ViewSet) -> NeusFit:
+    return fit(ball, TINY, rng=rng())
 
 
 def numbers(found: NeusFit) -> tuple[float, float, float, bytes]:
     return found.psnr, found.ssim, found.sharpness, found.rgb.numpy().tobytes()
 
 
-def test_the_same_seed_is_the_same_fit_and_another_seed_is_another(ball: ViewSet) -> None:
-    first, again, other = (fit(ball, TINY, rng=rng(seed)) for seed in (0, 0, 1))
-    assert numbers(first) == numbers(again) and torch.equal(first.distance, again.distance)
-    assert numbers(first) != numbers(other)
+def test_the_same_seed_is_the_same_fit_and_another_seed_is_another(ball: ViewSet, plain: NeusFit) -> None:
+    again, other = (fit(ball, TINY, rng=rng(seed)) for seed in (0, 1))
+    assert numbers(plain) == numbers(again) and torch.equal(plain.distance, again.distance)
+    assert numbers(plain) != numbers(other)
 
 
-def test_shapes_of_what_a_fit_gives(ball: ViewSet) -> None:
-    found = fit(ball, TINY, rng=rng())
-    assert found.rgb.shape == ball.rgb.shape and found.rgb.dtype == torch.uint8
-    assert found.distance.shape == (30, 16, 16) and found.distance.isfinite().all()
-    assert len(found.per_view_psnr) == 30 and found.iterations == 3
-    assert found.psnr == pytest.approx(sum(found.per_view_psnr) / 30)
+def test_shapes_of_what_a_fit_gives(ball: ViewSet, plain: NeusFit) -> None:
+    assert plain.rgb.shape == ball.rgb.shape and plain.rgb.dtype == torch.uint8
+    assert plain.distance.shape == (5, 16, 16) and plain.distance.isfinite().all()
+    assert len(plain.per_view_psnr) == 5 and plain.iterations == 3
+    assert plain.psnr == pytest.approx(sum(plain.per_view_psnr) / 5)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +87,8 @@ def test_shapes_of_what_a_fit_gives(ball: ViewSet) -> None:
         {"learning_rate": 1e-3},
     ],
 )
-def test_every_switch_changes_the_fit(ball: ViewSet, change: dict) -> None:
-    plain, changed = fit(ball, TINY, rng=rng()), fit(ball, replace(TINY, **change), rng=rng())
+def test_every_switch_changes_the_fit(ball: ViewSet, plain: NeusFit, change: dict) -> None:
+    changed = fit(ball, replace(TINY, **change), rng=rng())
     assert not torch.equal(plain.distance, changed.distance)
 
 
@@ -147,10 +151,10 @@ def test_presets_are_found_by_their_names_and_nonsense_is_refused() -> None:
 def test_a_ball_is_found() -> None:
     views = views_of_ball(24)
     found = fit(views, replace(FAST, iterations=150, rays=512), rng=rng())
-    assert found.psnr > 28
+    assert found.psnr > 38
     assert views.alpha is not None and views.distance is not None
     middle = views.alpha.bool() & (views.distance < 1 - 0.7 * BALL)
-    assert float((found.distance - views.distance).abs()[middle].mean()) < 0.01
+    assert float((found.distance - views.distance).abs()[middle].mean()) < 0.004
 
 
 @pytest.mark.slow
