@@ -20,7 +20,7 @@ SMALLEST = {
     "bench_inversion": [
         "--heads=1",
         "--set",
-        *(f"{stage}_steps=1" for stage in ("draft", "w", "plus_draft", "plus", "tune")),
+        *(f"{stage}_steps=1" for stage in ("draft", "w", "plus_draft", "plus", "tune", "map")),
         "seeds=1",
     ],
     "bench_pose": ["--heads", "24", "--pictures", "1", "--size", "32", "--workers", "1"],
