@@ -70,15 +70,26 @@ def evaluate(
 ) -> None:
     """Score a model, sets of views or plain pictures, and say how it was measured.
 
-    pose: radians between what was asked for and what a small network reads in
-    the picture. geometry: the share of heads whose nose is nearer than the
-    cheeks and those nearer than the ears. consistency: PSNR between a turned
-    head and its frontal picture moved along its distances. diversity: distances
-    between samples, in those of the data. speed: seconds, memory, parameters
-    and operations of a head. Without metrics everything is measured that the
-    inputs allow. With --out a folder gets report.json, report.html, report.csv
-    and report.tex; the same command goes on where it was interrupted. Several
-    GPUs (--devices) share the heads.
+    fid, kid, precision (and recall): how like the data the pictures are, in
+    features of Inception or, without its weights, of a small network for
+    procedural heads, which the name then says. fid3d: of heads made for the
+    front. diversity: distances between samples, in those of the data.
+
+    neus: PSNR and SSIM of NeuS fitted to 30 views of a head. reprojection: views
+    moved to each other through their distances. epi: the same along a slow turn,
+    and what flickers. consistency: the frontal view moved to two others.
+    identity: how far what is read of a head drifts while it turns.
+
+    pose: radians between what was asked for and what is read in the picture.
+    depth: distances beside those of the procedural head it looks like. geometry:
+    the share of heads whose nose is nearer than the cheeks and those nearer than
+    the ears. speed: seconds, memory, parameters and operations of a head.
+
+    Without metrics, or with all, everything is measured that the inputs allow.
+    Beside procedural data the ceiling is what analytic heads get. With --out a
+    folder gets report.json, report.html, report.csv and report.tex; the same
+    command goes on where it was interrupted. Several GPUs (--devices) share the
+    heads.
 
     Examples:
         gramhd eval --ckpt demo --data heads --quick --out report
@@ -124,6 +135,8 @@ def evaluate(
             written = eval_inputs.write_forms(document, out)
     if not launch.speaks():
         return
+    for name, reason in document["left_out"].items():
+        console.note(f"Left out: {name}, since {reason}.")
     if csv or latex or json:
         eval_inputs.print_forms(document, csv=csv, latex=latex)
     else:

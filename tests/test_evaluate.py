@@ -82,7 +82,7 @@ def test_scores_are_lines_or_one_document(model: Path, heads: Path, capsys: pyte
 def test_a_report_is_the_same_twice_and_goes_on_where_it_ended(
     model: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["geometry", "fid", "reprojection", "--samples", "16", "--identities", "1"]
+    asked = ["geometry", "fid", "depth", "--samples", "16", "--identities", "1"]
     words = ["eval", *asked, "--ckpt", str(model), "--data", str(heads), "--out"]
     first, second = tmp_path / "first", tmp_path / "second"
     assert app.run([*words, str(first)]) == 0
@@ -91,15 +91,15 @@ def test_a_report_is_the_same_twice_and_goes_on_where_it_ended(
     assert app.run([*words, str(second)]) == 0
     one, two = (json.loads((out / "report.json").read_text("utf-8")) for out in (first, second))
     assert without_times(one) == without_times(two) and str(tmp_path) not in json.dumps(one)
-    stopped = {**one, "metrics": {name: one["metrics"][name] for name in ("fid", "reprojection")}}
+    stopped = {**one, "metrics": {name: one["metrics"][name] for name in ("fid", "depth")}}
+    stopped["times"] = {name: {**one["times"][name], "seconds": -1.0} for name in stopped["metrics"]}
     (first / "report.json").unlink()
     (first / "report.partial.json").write_text(json.dumps(stopped), "utf-8")
-    next((first / "pictures").glob("reprojection-moved.png")).unlink()  # half of this score is lost
+    next((first / "pictures").glob("depth-depth.png")).unlink()  # half of this score is lost
     assert app.run([*words, str(first)]) == 0
     again = json.loads((first / "report.json").read_text("utf-8"))
     assert without_times(again) == without_times(one)
-    assert again["times"]["fid"] == one["times"]["fid"]
-    assert again["times"]["reprojection"] != one["times"]["reprojection"]
+    assert again["times"]["fid"]["seconds"] == -1 and again["times"]["depth"]["seconds"] > 0
 
 
 def test_a_report_of_another_request_is_replaced_only_by_force(

@@ -26,11 +26,22 @@ from gramhd_core.metrics.sitters import Sitter, analytic, sheet, sitters, tiled
 from gramhd_core.metrics.views import COUNT, ViewSet
 from gramhd_core.outputs.depth_images import depth_preview, depth_range
 from gramhd_core.outputs.shots import device_of
+from gramhd_core.progress import Progress, Silent
 
 NEUS_SIZE = 64  # pixels, of the fast settings
 STEPS = 129, 65  # of a sweep; of a preview's
 SHOWN = 5  # views of a reconstruction
 GAIN = 4  # of a picture of errors
+
+
+class Within(Silent):
+    """The progress of one part of a job, which advances the whole."""
+
+    def __init__(self, whole: Progress):
+        self.whole = whole
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.whole.advance(steps, note)
 
 
 class Seen(NamedTuple):
@@ -41,18 +52,24 @@ class Seen(NamedTuple):
 
 
 def over_identities(evaluation: Evaluation, look: Callable[[Sitter, bool], Seen], title: str, **how: Any) -> Score:
-    """`look` at every identity and then at as many analytic heads; it is told whether pictures are wanted."""
+    """`look` at every identity and then at as many analytic heads; it is told whether pictures are wanted.
+
+    how: fields of the protocol; `sweep`: cameras of a level sweep instead of those around; `steps_each`: steps of
+    progress that `look` itself takes for an identity.
+    """
     count = len(evaluation.views[: evaluation.request.identities]) or evaluation.request.identities
     ceiling = "heads" in evaluation.given
-    evaluation.progress.start(title, count * (2 if ceiling else 1))
+    steps_each = how.pop("steps_each", 1)
+    own = 0 if steps_each > 1 else 1
+    evaluation.progress.start(title, count * (2 if ceiling else 1) * steps_each)
     found, like = [], None
     for like in sitters(evaluation):
         found.append(look(like, not found))
-        evaluation.progress.advance()
+        evaluation.progress.advance(own)
     best: list[Seen] = []
     for head in analytic(evaluation, like):
         best.append(look(head, not best))
-        evaluation.progress.advance()
+        evaluation.progress.advance(own)
     evaluation.progress.finish()
     pictures = dict(found[0].pictures)
     if best:
@@ -75,7 +92,7 @@ def neus(evaluation: Evaluation) -> Score:
     def look(sitter: Sitter, wanted: bool) -> Seen:
         views = sitter.around(size=size)
         rng = torch.Generator().manual_seed(0)
-        fit = neus_fitting.fit(views, config, rng=rng, device=device)
+        fit = neus_fitting.fit(views, config, rng=rng, progress=Within(evaluation.progress), device=device)
         numbers = {"NeuS PSNR": fit.psnr, "NeuS SSIM": fit.ssim}
         if not wanted:
             return Seen(numbers, {})
@@ -83,7 +100,7 @@ def neus(evaluation: Evaluation) -> Score:
         return Seen(numbers, {"reconstruction": Picture(beside(views.rgb, fit.rgb), caption)})
 
     how = {"setting": config.name, "iterations": config.iterations, "size": size or size_of(evaluation)}
-    return over_identities(evaluation, look, "Fitting NeuS", **how)
+    return over_identities(evaluation, look, f"Fitting NeuS ({name})", steps_each=config.iterations, **how)
 
 
 def reprojection(evaluation: Evaluation) -> Score:
