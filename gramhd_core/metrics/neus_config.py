@@ -5,7 +5,8 @@ Lengths are in radii of the region of interest, which is the unit sphere once vi
 `FAST` keeps NeuS - the SDF, its unbiased weights, the learned sharpness, the eikonal term, mask-free views - and
 replaces the networks by multi-resolution hash tables, views by few samples around the surface, and colour that may
 depend on the direction by one that may not: what cannot be explained by one painted surface is then an error, which is
-what the test is for. `QUICK` is the same with fewer steps, for previews.
+what the test is for. (Tables whose colour sees direction and normal score the same within 0.2 dB, damaged or not: one
+analytic head at 32 pixels, 400 iterations.) `QUICK` is the same with fewer steps, for previews.
 """
 
 from __future__ import annotations
