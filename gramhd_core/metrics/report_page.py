@@ -23,6 +23,7 @@ NAME = "report.html"
 FEWEST = 4  # values worth a chart
 SMALL = 400  # pixels: narrower pictures are drawn larger, pixel by pixel
 PREVIEW = "Preview (--quick): few heads and short fits. Its numbers are for a first look, not for a table."
+CEILING = "Ceiling: analytic heads, scored by the same code. Smooth pictures are easier and can lie above it."
 TITLES = {
     "fid": "FID",
     "kid": "KID",
@@ -62,6 +63,8 @@ def _header(document: dict[str, Any]) -> str:
     counts = f"{request['samples']} samples, {request['identities']} identities"
     facts.append(f"{counts}, truncation {request['truncation']:g}")
     preview = f'<p class="preview">{PREVIEW}</p>' if document["preview"] else ""
+    if any(part["ceiling"] for part in document["metrics"].values()):
+        facts.append(CEILING)
     return f"<header><h1>{html.escape(system['name'])}</h1><p>{'<br>'.join(facts)}</p>{preview}</header>"
 
 
