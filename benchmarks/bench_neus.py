@@ -6,7 +6,7 @@
 `--views` are the undamaged analytic head and damage as metrics/damage.py plants it (kind:strength). With several
 `--preset`, correlation and rank correlation of their PSNR over all view sets are given for every pair. `--iterations`
 and `--set` hold for the published networks (`paper`) only: 300,000 iterations of them take days on a CPU. Prints one
-JSON line; times are processor seconds of one thread each.
+JSON line; seconds are the processor's for one identity, one thread; ratio is of the last preset's over the first's.
 """
 
 from __future__ import annotations
@@ -65,13 +65,15 @@ def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) 
             found[config.name].setdefault(kind, []).append(round(scored.psnr, 2))
             print(f"{config.name} {views.name}: {scored.psnr:.2f} dB, {scored.ssim:.3f}", file=sys.stderr, flush=True)
     flat = {name: list(itertools.chain.from_iterable(rows.values())) for name, rows in found.items()}
+    each = {name: round(s / (heads * len(kinds)), 2) for name, s in seconds.items()}
     report(
         benchmark="neus",
         heads=heads,
         pixels=size,
         iterations={config.name: config.iterations for config in configs},
         psnr=found,
-        cpu_seconds_per_identity={name: round(s / (heads * len(kinds)), 1) for name, s in seconds.items()},
+        seconds=each,
+        ratio=round(each[configs[-1].name] / each[configs[0].name], 2),
         agreement={f"{a} {b}": correlations(flat[a], flat[b]) for a, b in itertools.combinations(flat, 2)},
     )
 

@@ -57,7 +57,9 @@ COMMANDS = {
         "Train an encoder for one model, on pictures the model makes itself.",
     ),
     "eval": Command(
-        "evaluate:evaluate", "Checkpoints", "Score a model: how near its heads are to a data set's, and how true."
+        "evaluate:evaluate",
+        "Checkpoints",
+        "Score a model, sets of views or plain pictures, and say how it was measured.",
     ),
     "import": Command("import_weights:import_weights", "Checkpoints", "Turn official weights into a checkpoint."),
     "export": Command("export_weights:export_weights", "Checkpoints", "Write a checkpoint under the official names."),

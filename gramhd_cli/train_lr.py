@@ -122,7 +122,7 @@ def measured_cameras(data: Path | None, prefix: str) -> list[str]:
     """Settings of the cameras that the data set measured (`prep-data --prior measured`), before anybody's own."""
     from gramhd_core.data.set_files import camera_settings
 
-    settings = [] if data is None else camera_settings(data, prefix=prefix)
+    settings = [] if data is None or not data.exists() else camera_settings(data, prefix=prefix)
     if settings:
         console.note(f"Cameras as measured in {data}: {' '.join(settings)}")
     return settings
