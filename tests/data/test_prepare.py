@@ -155,8 +155,10 @@ def test_an_interrupted_run_is_finished_by_the_same_call(made, tmp_path, monkeyp
 
 
 MAKE_MANY = """
+import signal
 from pathlib import Path
 from gramhd_core.data.prepare import prepare_procedural
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what is in the background without it
 try:
     prepare_procedural(4000, Path({out!r}), size=16, workers=2)
 except KeyboardInterrupt:
