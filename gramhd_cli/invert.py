@@ -30,7 +30,7 @@ def invert(
         str, typer.Option(help="What finds them: auto, face-alignment, file, haar, procedural.")
     ] = "auto",
     landmark_file: Annotated[Path | None, typer.Option(help="What --landmarks file reads.", show_default=False)] = None,
-    faces: Annotated[str, typer.Option(help="Of several faces the largest, or none: largest, one.")] = "largest",
+    faces: Annotated[str, typer.Option(help="Of several faces take the largest, or refuse: largest, one.")] = "one",
     crop: Annotated[bool, typer.Option("--crop/--no-crop", help="No: photographs are aligned squares already.")] = True,
     camera: Annotated[
         str | None,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,5 +60,15 @@ def small_gram_hd() -> GramHd:
     """Stage 2 on top of the same, 32-pixel images."""
     torch.manual_seed(0)
     generator = GramHd(SMALL_HIGH)
+    thicken(generator)
+    return generator
+
+
+@pytest.fixture
+def small_turning() -> GramHd:
+    """The same, but for colours that depend on the camera."""
+    field = replace(SMALL_LOW.field, features=4, view_dependence="camera")
+    torch.manual_seed(0)
+    generator = GramHd(replace(SMALL_HIGH, low=replace(SMALL_LOW, field=field)))
     thicken(generator)
     return generator

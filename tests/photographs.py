@@ -129,3 +129,12 @@ def make_faulty(folder: Path) -> list[str]:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)).save(whole)
     whole.write_bytes(whole.read_bytes()[:5000])
     return sorted(path.name for path in folder.glob("zz_*"))
+
+
+def two_heads(folder: Path) -> dict[str, list[Truth]]:
+    """One photograph of a large head and a small one beside it."""
+    (left, first), (right, second) = photograph(3, width=240, share=0.95), photograph(4, width=240, share=0.6)
+    folder.mkdir()
+    Image.fromarray(np.hstack([right, left])).save(folder / "two.png")
+    moved = first._replace(landmarks=first.landmarks + (240, 0), centre=(first.centre[0] + 240, first.centre[1]))
+    return {"two.png": [second, moved]}

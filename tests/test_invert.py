@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photographs import TruthDetector, two_heads
 from PIL import Image
 
 from gramhd_cli.invert import PERCEPTUAL, parse_camera
@@ -148,6 +149,14 @@ def test_a_photograph_without_a_face_says_so(tmp_path: Path) -> None:
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "grey.png")
     with pytest.raises(BadImage, match="no face"):
         cropping(tmp_path / "grey.png")
+
+
+def test_of_several_faces_none_is_taken_unless_somebody_chooses(aligner: Aligner, tmp_path: Path) -> None:
+    file = tmp_path / "photos" / "two.png"
+    detector = TruthDetector({str(file): two_heads(file.parent)[file.name]})
+    with pytest.raises(BadImage, match=r"several faces \(2\).*--faces largest"):
+        Aligner(replace(aligner.request, faces="one"), detector)(file)
+    assert Aligner(aligner.request, detector)(file).image.shape == (3, 32, 32)
 
 
 def test_photographs_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gramhd_core.data import crop as crops
 from gramhd_core.data.landmarks import Face, LandmarkDetector
 from gramhd_core.data.photo_files import PhotoFile, Picture
-from gramhd_core.data.photo_request import Aligned, PhotoRequest, Reject
+from gramhd_core.data.photo_request import SEVERAL, Aligned, PhotoRequest, Reject
 from gramhd_core.data.pose import HeadPose, PoseError, fit_pose
 from gramhd_core.data.templates import Template
 from gramhd_core.errors import BadImage
@@ -64,7 +64,7 @@ def align_faces(
     if not faces:
         return [Reject("no face", "no face was found")]
     if request.faces == "one" and len(faces) > 1:
-        return [Reject("several faces", f"several faces ({len(faces)})")]
+        return [Reject(SEVERAL, f"{SEVERAL} ({len(faces)})")]
     found: list[Aligned | Reject] = []
     for number, face in enumerate(faces if request.faces == "all" else faces[:1]):
         pose = pose_of(photo, face, template=template, request=request)

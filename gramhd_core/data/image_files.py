@@ -214,8 +214,8 @@ def unreadable(name: str, error: Exception) -> BadImage:
     reason = re.sub(r" <_io\.\w+ object at \w+>", "", reason)
     return BadImage(
         f"{name} cannot be read{' as an image' if is_image(name) else ''} ({reason or type(error).__name__})",
-        expected="every file of a data set must be whole",
-        remedy="replace or remove the file, or let `gramhd prep-data --keep-going` leave it out",
+        expected="every image must be whole",
+        remedy="replace or remove the file (`gramhd prep-data --keep-going` leaves such files out)",
     )
 
 

@@ -85,8 +85,11 @@ class Aligned(NamedTuple):
     face: int  # 0: the largest of the photograph
 
 
+SEVERAL = "several faces"
+
+
 class Reject(NamedTuple):
-    """Why a photograph (or one of its heads) is left out. kind: for counting."""
+    """Why a photograph (or one of its heads) is left out. kind: for counting (`SEVERAL` is one)."""
 
     kind: str
     reason: str

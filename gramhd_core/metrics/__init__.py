@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gramhd_core.errors import BadArgument
-from gramhd_core.metrics.consistency_scores import depth, epi, identity, neus, reprojection
+from gramhd_core.metrics import consistency_scores, picture_scores, speed, truth_scores
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.faces import load_recogniser
-from gramhd_core.metrics.picture_scores import fid, fid3d, kid, precision
 from gramhd_core.metrics.request import check_enough
 from gramhd_core.metrics.scores import Score
-from gramhd_core.metrics.speed import speed
-from gramhd_core.metrics.truth_scores import consistency, diversity, geometry, pose
 
 ALL = "all"
 WORDS = {  # of `Evaluation.given`
@@ -60,22 +57,24 @@ class Metric(NamedTuple):
 
 PICTURES = ("ckpt data", "images data")
 METRICS: dict[str, Metric] = {
-    "fid": Metric(fid, PICTURES, together=True),
-    "kid": Metric(kid, PICTURES, together=True),
-    "precision": Metric(precision, PICTURES, together=True),
-    "fid3d": Metric(fid3d, ("ckpt data",), together=True),
-    "pose": Metric(pose, ("ckpt heads",), photographs=True, halves=True),
-    "geometry": Metric(geometry, ("ckpt heads",), photographs=True),
-    "consistency": Metric(consistency, ("ckpt",), photographs=True),
-    "diversity": Metric(diversity, ("ckpt heads",), photographs=True, halves=True),
-    "depth": Metric(depth, ("ckpt heads", "depth heads")),
-    "epi": Metric(epi, ("ckpt", "sweep")),
-    "reprojection": Metric(reprojection, ("ckpt", "depth")),
+    "fid": Metric(picture_scores.fid, PICTURES, together=True),
+    "kid": Metric(picture_scores.kid, PICTURES, together=True),
+    "precision": Metric(picture_scores.precision, PICTURES, together=True),
+    "fid3d": Metric(picture_scores.fid3d, ("ckpt data",), together=True),
+    "pose": Metric(truth_scores.pose, ("ckpt heads",), photographs=True, halves=True),
+    "geometry": Metric(truth_scores.geometry, ("ckpt heads",), photographs=True),
+    "consistency": Metric(truth_scores.consistency, ("ckpt",), photographs=True),
+    "diversity": Metric(truth_scores.diversity, ("ckpt heads",), photographs=True, halves=True),
+    "depth": Metric(consistency_scores.depth, ("ckpt heads", "depth heads")),
+    "epi": Metric(consistency_scores.epi, ("ckpt", "sweep")),
+    "reprojection": Metric(consistency_scores.reprojection, ("ckpt", "depth")),
     "identity": Metric(
-        identity, ("ckpt heads", "views heads", "ckpt recogniser", "views recogniser"), refuse=load_recogniser
+        consistency_scores.identity,
+        ("ckpt heads", "views heads", "ckpt recogniser", "views recogniser"),
+        refuse=load_recogniser,
     ),
-    "neus": Metric(neus, ("ckpt", "views")),
-    "speed": Metric(speed, ("ckpt",)),
+    "neus": Metric(consistency_scores.neus, ("ckpt", "views")),
+    "speed": Metric(speed.speed, ("ckpt",)),
 }
 
 

@@ -13,6 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CONFIDENCE = 0.95
+MOST = 500  # single numbers that a report keeps
+LIMITS = {  # of scores with such a word in their names
+    "SSIM": (-1.0, 1.0),
+    "ordered": (0.0, 1.0),
+    "seen_by_both": (0.0, 1.0),
+    "percentage": (0.0, 100.0),
+    "followed": (0.0, 100.0),
+}
 
 
 class Picture(NamedTuple):
@@ -25,9 +33,9 @@ class Picture(NamedTuple):
 @dataclass(frozen=True)
 class Score:
     """values: by name. intervals: low and high end at `CONFIDENCE`, of some of them. ceiling: the same names, what
-    perfect heads (the analytic ones) get from the same code. each: one number per identity or view. protocol: what has
-    to be equal for two scores to be comparable. times: figures of this machine and moment. found: how many things
-    needed not be made again, by name.
+    perfect heads (the analytic ones) get from the same code. each: one number per identity or view, `MOST` at the most.
+    protocol: what has to be equal for two scores to be comparable. times: figures of this machine and moment. found:
+    how many things needed not be made again, by name.
     """
 
     values: dict[str, float]
@@ -66,12 +74,18 @@ def mean_of(values: Sequence[float]) -> Mean:
 def score_of_each(
     each: Mapping[str, Sequence[float]], *, ceiling: Mapping[str, Sequence[float]] | None = None, **more: Any
 ) -> Score:
-    """Means and intervals of numbers per identity; `ceiling` has the same of the analytic heads."""
+    """Means and intervals (within `LIMITS`) of numbers per identity; `ceiling` has the same of the analytic heads."""
     means = {name: mean_of(values) for name, values in each.items()}
     return Score(
         {name: found.mean for name, found in means.items()},
-        {name: found.interval for name, found in means.items() if found.interval is not None},
+        {name: _possible(name, found.interval) for name, found in means.items() if found.interval is not None},
         {name: mean_of(values).mean for name, values in (ceiling or {}).items()},
-        {name: list(map(float, values)) for name, values in each.items()},
+        {name: list(map(float, values[:MOST])) for name, values in each.items()},
         **more,
     )
+
+
+def _possible(name: str, interval: tuple[float, float]) -> tuple[float, float]:
+    """What of an interval such a score can take."""
+    least, most = next((ends for word, ends in LIMITS.items() if word in name), (-math.inf, math.inf))
+    return max(interval[0], least), min(interval[1], most)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from photographs import Truth, TruthDetector, make_faulty, make_noise, make_photos, photograph
+from photographs import Truth, TruthDetector, make_faulty, make_noise, make_photos, photograph, two_heads
 from PIL import Image
 
 from gramhd_core.data import photo_work
@@ -312,15 +312,6 @@ def test_an_extreme_pose_is_left_out(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ choices
-
-
-def two_heads(folder: Path) -> dict[str, list[Truth]]:
-    """One photograph of a large head and a small one beside it."""
-    (left, first), (right, second) = photograph(3, width=240, share=0.95), photograph(4, width=240, share=0.6)
-    folder.mkdir()
-    Image.fromarray(np.hstack([right, left])).save(folder / "two.png")
-    moved = first._replace(landmarks=first.landmarks + (240, 0), centre=(first.centre[0] + 240, first.centre[1]))
-    return {"two.png": [second, moved]}
 
 
 @pytest.mark.parametrize(("faces", "images"), [("largest", 1), ("all", 2), ("one", 0)])

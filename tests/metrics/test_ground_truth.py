@@ -79,4 +79,4 @@ def test_angle_errors_by_hand() -> None:
     network.answer.weight.zero_()
     network.answer.bias.copy_(torch.tensor([5.0, 9.0, 0.3]))  # the mirror takes a constant yaw away
     asked = Pictures(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([[0.0, 0.3], [0.1, -0.2]]))
-    torch.testing.assert_close(angle_errors(network, asked), torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(angle_errors(network, asked), torch.tensor([[0.3, 0.3], [0.2, 0.2]]))

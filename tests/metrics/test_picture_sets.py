@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL_HIGH, SMALL_LOW, thicken
 
 from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.data.prepare import prepare_procedural
@@ -22,24 +20,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> DatasetReader:
     return DatasetReader(prepare_procedural(20, tmp_path_factory.mktemp("data") / "heads", size=16, workers=1).out)
-
-
-@pytest.fixture(scope="module")
-def model() -> GramHd:
-    torch.manual_seed(0)
-    generator = GramHd(SMALL_HIGH)
-    thicken(generator)
-    return generator
-
-
-@pytest.fixture(scope="module")
-def turning() -> GramHd:
-    """Its colours depend on the camera."""
-    field = replace(SMALL_LOW.field, features=4, view_dependence="camera")
-    torch.manual_seed(0)
-    generator = GramHd(replace(SMALL_HIGH, low=replace(SMALL_LOW, field=field)))
-    thicken(generator)
-    return generator
 
 
 def test_real_pictures_come_in_one_shuffled_order(reader: DatasetReader) -> None:
@@ -67,22 +47,22 @@ def test_a_replaced_image_changes_the_key(reader: DatasetReader, tmp_path: Path)
     assert RealPictures(DatasetReader(out), size=16).key() != before
 
 
-def test_head_i_is_seed_i_whoever_is_beside_it(model: GramHd, reader: DatasetReader) -> None:
-    made = GeneratedPictures(model, count=8, size=16, labels=reader)
+def test_head_i_is_seed_i_whoever_is_beside_it(small_gram_hd: GramHd, reader: DatasetReader) -> None:
+    made = GeneratedPictures(small_gram_hd, count=8, size=16, labels=reader)
     both = made.pictures([2, 5], ("prior", "labels"))
     assert torch.equal(made.pictures([5], ("labels", "prior"))[0], both[1].flip(0))
-    latent, rng = latent_of_seed(model, 5, truncation=1.0)
-    camera = model.cameras.sample(1, rng, size=16)
+    latent, rng = latent_of_seed(small_gram_hd, 5, truncation=1.0)
+    camera = small_gram_hd.cameras.sample(1, rng, size=16)
     with torch.no_grad():
-        shot = next(render_shots(model.scene(latent), camera)).rgb[0]
+        shot = next(render_shots(small_gram_hd.scene(latent), camera)).rgb[0]
     assert torch.equal(both[1, 0], torch.from_numpy(shot).movedim(-1, 0))
 
 
-def test_cameras_of_labels_are_those_of_the_data(model: GramHd, reader: DatasetReader) -> None:
-    made = GeneratedPictures(model, count=30, size=16, labels=reader)
+def test_cameras_of_labels_are_those_of_the_data(small_gram_hd: GramHd, reader: DatasetReader) -> None:
+    made = GeneratedPictures(small_gram_hd, count=30, size=16, labels=reader)
     seen = set()
     for seed in range(30):
-        _, rng = latent_of_seed(model, seed, truncation=1.0)
+        _, rng = latent_of_seed(small_gram_hd, seed, truncation=1.0)
         camera = made._camera("labels", rng.get_state())
         distance = (reader.angles - torch.cat([camera.pitch, camera.yaw])).abs().sum(dim=1)
         assert distance.min() < 1e-5
@@ -90,20 +70,22 @@ def test_cameras_of_labels_are_those_of_the_data(model: GramHd, reader: DatasetR
     assert len(seen) > 8
 
 
-def test_the_fingerprint_is_of_weights_and_configuration(model: GramHd, turning: GramHd) -> None:
-    prints = {GeneratedPictures(generator, count=1, size=16).fingerprint for generator in (model, turning)}
-    assert len(prints) == 2 and GeneratedPictures(model, count=9, size=32).fingerprint in prints
+def test_the_fingerprint_is_of_weights_and_configuration(small_gram_hd: GramHd, small_turning: GramHd) -> None:
+    prints = {
+        GeneratedPictures(generator, count=1, size=16).fingerprint for generator in (small_gram_hd, small_turning)
+    }
+    assert len(prints) == 2 and GeneratedPictures(small_gram_hd, count=9, size=32).fingerprint in prints
     keys = [
-        GeneratedPictures(model, count=1, size=size, truncation=psi).key()
+        GeneratedPictures(small_gram_hd, count=1, size=size, truncation=psi).key()
         for size, psi in ((16, 1.0), (32, 1.0), (16, 0.5))
     ]
     assert keys[0] != keys[1] and keys[0] != keys[2]
 
 
 def test_only_heads_that_know_their_camera_differ_when_they_are_made_for_the_front(
-    model: GramHd, turning: GramHd
+    small_gram_hd: GramHd, small_turning: GramHd
 ) -> None:
-    still, other = (GeneratedPictures(generator, count=4, size=16) for generator in (model, turning))
+    still, other = (GeneratedPictures(generator, count=4, size=16) for generator in (small_gram_hd, small_turning))
     assert not still.view_dependent and other.view_dependent
     ways = ("prior", "prior" + FRONTAL)
     same, different = still.pictures([1], ways)[0], other.pictures([1], ways)[0]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
-from small import SMALL_HIGH, SMALL_LOW, thicken
 
 from gramhd_core.data.dataset import DatasetReader
 from gramhd_core.data.prepare import prepare_procedural
@@ -46,14 +43,6 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> DatasetReader:
 
 
 @pytest.fixture(scope="module")
-def model() -> GramHd:
-    torch.manual_seed(0)
-    generator = GramHd(SMALL_HIGH)
-    thicken(generator)
-    return generator
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """70 heads: more than one batch."""
     path = tmp_path_factory.mktemp("pictures") / "made"
@@ -84,23 +73,23 @@ def test_two_folders_score_as_torch_fidelity_scores_them(reader: DatasetReader, 
 
 
 def test_protocols_share_one_pass_and_each_is_what_it_is_alone(
-    model: GramHd, reader: DatasetReader, monkeypatch: pytest.MonkeyPatch
+    small_gram_hd: GramHd, reader: DatasetReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    scene = model.scene
-    monkeypatch.setattr(model, "scene", lambda latent, view=None: made.append(1) or scene(latent, view))
-    together = score_generator(model, reader, QualityRequest("procedural", ("all", "some", "posed")))
+    scene = small_gram_hd.scene
+    monkeypatch.setattr(small_gram_hd, "scene", lambda latent, view=None: made.append(1) or scene(latent, view))
+    together = score_generator(small_gram_hd, reader, QualityRequest("procedural", ("all", "some", "posed")))
     assert len(made) == 24 + 2  # two to see whether heads depend on the camera
     for name, scores in zip(("all", "some", "posed"), together, strict=True):
-        (alone,) = score_generator(model, reader, QualityRequest("procedural", (name,)))
+        (alone,) = score_generator(small_gram_hd, reader, QualityRequest("procedural", (name,)))
         assert alone.values == pytest.approx(scores.values, rel=1e-3, abs=1e-5)
         assert alone.protocol == scores.protocol and set(scores.intervals) < set(scores.values)
         assert all(low <= scores.values[key] <= high for key, (low, high) in scores.intervals.items())
 
 
-def test_a_result_says_everything_it_depends_on(model: GramHd, reader: DatasetReader) -> None:
+def test_a_result_says_everything_it_depends_on(small_gram_hd: GramHd, reader: DatasetReader) -> None:
     (scores,) = score_generator(
-        model, reader, QualityRequest("procedural", ("some",), samples=18, truncation=0.7, size=16)
+        small_gram_hd, reader, QualityRequest("procedural", ("some",), samples=18, truncation=0.7, size=16)
     )
     said = scores.protocol
     assert (said["protocol"], said["changed"], said["fakes"], said["reals"]) == (
@@ -110,18 +99,20 @@ def test_a_result_says_everything_it_depends_on(model: GramHd, reader: DatasetRe
     assert said["features"] == EXTRACTOR and said["library"].startswith("torch-fidelity 0")
     assert said["data"] == reader.fingerprint and len(said["weights"]) == 16 and said["kid_subset"] == 16
     assert json.loads(json.dumps(said)) == said and len(scores.about["model"]) == 16
-    (posed,) = score_generator(model, reader, QualityRequest("procedural", ("posed",)))
+    (posed,) = score_generator(small_gram_hd, reader, QualityRequest("procedural", ("posed",)))
     assert posed.protocol["poses"] == "labels" and posed.protocol["reals_taken"] == "all"
 
 
-def test_the_house_has_a_floor_and_the_same_command_the_same_numbers(model: GramHd, reader: DatasetReader) -> None:
+def test_the_house_has_a_floor_and_the_same_command_the_same_numbers(
+    small_gram_hd: GramHd, reader: DatasetReader
+) -> None:
     request = QualityRequest("procedural", samples=20)
-    (first,), (second,) = (score_generator(model, reader, request) for _ in range(2))
+    (first,), (second,) = (score_generator(small_gram_hd, reader, request) for _ in range(2))
     assert first == second
     assert "20 pictures cannot fill 96 dimensions" in first.notes[0] and "KID of 20 pictures" in first.notes[1]
     assert first.values[FID] > 1.3 * first.values[FID + FLOOR] > 0
     assert set(first.intervals) == {name + end for name in _names() for end in ("", FLOOR)}
-    assert judge(reader.path, 20)(model) == pytest.approx(first.values[FID], rel=1e-6)
+    assert judge(reader.path, 20)(small_gram_hd) == pytest.approx(first.values[FID], rel=1e-6)
 
 
 def _names() -> tuple[str, ...]:
@@ -129,10 +120,10 @@ def _names() -> tuple[str, ...]:
 
 
 def test_the_cache_gives_the_same_scores_and_says_what_it_gave(
-    model: GramHd, reader: DatasetReader, tmp_path: Path
+    small_gram_hd: GramHd, reader: DatasetReader, tmp_path: Path
 ) -> None:
     request = QualityRequest("procedural", ("all",), cache=tmp_path)
-    (first,), (second,) = (score_generator(model, reader, request) for _ in range(2))
+    (first,), (second,) = (score_generator(small_gram_hd, reader, request) for _ in range(2))
     assert first.found == {"fakes": 0, "reals": 0} and second.found == {"fakes": 24, "reals": 40}
     assert first._replace(found={}) == second._replace(found={})
 
@@ -154,35 +145,31 @@ def test_worse_pictures_of_a_folder_score_worse(reader: DatasetReader, folder: P
     assert house["fakes"] == 20 and house["reals"] == 40 and house["truncation"] is house["seeds"] is None
 
 
-def test_heads_that_know_no_camera_have_the_fid_of_their_fid3d(model: GramHd, reader: DatasetReader) -> None:
+def test_heads_that_know_no_camera_have_the_fid_of_their_fid3d(small_gram_hd: GramHd, reader: DatasetReader) -> None:
     request = QualityRequest("procedural", ("all",), kinds=("fid",))
-    (plain,), (frontal,) = (score_generator(model, reader, request, frontal=way) for way in (False, True))
+    (plain,), (frontal,) = (score_generator(small_gram_hd, reader, request, frontal=way) for way in (False, True))
     assert list(frontal.values) == ["FID3D (procedural features)"]
     assert list(frontal.values.values()) == list(plain.values.values())
     assert any("FID3D is FID" in note for note in frontal.notes) and not any("FID3D" in note for note in plain.notes)
 
 
-def test_heads_that_know_their_camera_have_another(reader: DatasetReader) -> None:
-    field = replace(SMALL_LOW.field, features=4, view_dependence="camera")
-    torch.manual_seed(0)
-    generator = GramHd(replace(SMALL_HIGH, low=replace(SMALL_LOW, field=field)))
-    thicken(generator)
+def test_heads_that_know_their_camera_have_another(reader: DatasetReader, small_turning: GramHd) -> None:
     request = QualityRequest("procedural", ("all",), kinds=("fid",))
-    (plain,), (frontal,) = (score_generator(generator, reader, request, frontal=way) for way in (False, True))
+    (plain,), (frontal,) = (score_generator(small_turning, reader, request, frontal=way) for way in (False, True))
     assert [*frontal.values.values()] != [*plain.values.values()] and "FID3D" not in "".join(frontal.notes)
     assert (plain.protocol["made_for"], frontal.protocol["made_for"]) == ("the camera", "the front")
 
 
 def test_what_cannot_be_compared_is_refused_before_the_first_head(
-    model: GramHd, reader: DatasetReader, folder: Path, monkeypatch: pytest.MonkeyPatch
+    small_gram_hd: GramHd, reader: DatasetReader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "scene", lambda *_: pytest.fail("a head was made"))
+    monkeypatch.setattr(small_gram_hd, "scene", lambda *_: pytest.fail("a head was made"))
     with pytest.raises(BadDataset, match="has 40 images.*compares with 20,000"):
-        score_generator(model, reader, QualityRequest("procedural", ("paper",)))
+        score_generator(small_gram_hd, reader, QualityRequest("procedural", ("paper",)))
     with pytest.raises(BadArgument, match="999 samples"):
-        score_generator(model, reader, QualityRequest("procedural", ("eg3d",), samples=999))
+        score_generator(small_gram_hd, reader, QualityRequest("procedural", ("eg3d",), samples=999))
     with pytest.raises(BadArgument, match="without labels"):
-        score_generator(model, PlainImages(folder), QualityRequest("procedural", ("posed",)))
+        score_generator(small_gram_hd, PlainImages(folder), QualityRequest("procedural", ("posed",)))
     with pytest.raises(BadDataset, match="--samples 20 or"):
         judge(reader.path, 21)
     with pytest.raises(BadDataset, match="has 70 pictures.*compares 80"):

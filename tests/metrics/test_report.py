@@ -93,6 +93,12 @@ def test_a_score_of_identities_has_a_ceiling_of_the_same_names() -> None:
     assert score.intervals["a"][0] < 2 < score.intervals["a"][1] and score.protocol == {"size": 8}
 
 
+def test_an_interval_stays_within_what_a_score_can_be() -> None:
+    each = {"NeuS SSIM": [0.99, 0.999], "ordered": [0.0, 1.0], "NeuS PSNR": [0.99, 0.999]}
+    intervals = score_of_each(each).intervals
+    assert intervals["NeuS PSNR"][1] > 1 == intervals["NeuS SSIM"][1] and intervals["ordered"] == (0, 1)
+
+
 def test_bars_count_every_value_and_few_values_are_dots() -> None:
     values = list(np.random.default_rng(0).normal(size=100))
     assert sum(counts(values, min(values), max(values))) == 100

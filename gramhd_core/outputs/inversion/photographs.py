@@ -20,7 +20,7 @@ from gramhd_core.data.detectors import find_detector
 from gramhd_core.data.image_files import decode_image
 from gramhd_core.data.landmarks import LandmarkDetector
 from gramhd_core.data.photo_files import HEIC_SUFFIXES, PhotoFile, heic, open_photos
-from gramhd_core.data.photo_request import PhotoRequest, Reject
+from gramhd_core.data.photo_request import SEVERAL, PhotoRequest, Reject
 from gramhd_core.data.photos import template_of
 from gramhd_core.data.subjects import Subject
 from gramhd_core.errors import BadArgument, BadImage
@@ -70,11 +70,12 @@ class Aligner:
         template = template_of(detector.scheme, request.subject)
         head = aligned_heads(_opened(file), detector=detector, template=template, request=request)[0]
         if isinstance(head, Reject):
+            choose = "crop the photograph to the one that is meant, or take the largest with --faces largest"
+            lead = "crop it to a square around the head and give --no-crop, or landmarks with --landmark-file"
             raise BadImage(
                 f"{file} was left out: {head.reason}",
                 expected="one clear face is needed",
-                remedy="crop the photograph to a square around the head and give --no-crop, or landmarks with "
-                "--landmark-file",
+                remedy=choose if head.kind == SEVERAL else lead,
             )
         camera = None if detector.coarse else PhotoCamera(head.label.pitch, head.label.yaw, head.label.roll)
         return Photograph(torch.from_numpy(head.image).permute(2, 0, 1).contiguous(), camera, file)
