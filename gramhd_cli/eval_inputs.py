@@ -125,7 +125,7 @@ def load(given: Inputs, request: EvaluationRequest, *, device: str, **how: Any) 
         judged, system = _model(given.ckpt, untrained=given.untrained, device=device)
     else:
         judged, system = _images(given.images, request.size) if given.images else _views(given.views, request.size)
-    return Judged(Evaluation(judged, reader, request=request, **how), system)
+    return Judged(Evaluation(judged, reader, request=request, device=device, **how), system)
 
 
 def _images(path: Path, size: int | None) -> tuple[Any, dict[str, Any]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from gramhd_cli import app, evaluate
 from gramhd_core.checkpoints.checkpoint import Checkpoint
@@ -92,7 +95,8 @@ def test_a_report_is_the_same_twice_and_goes_on_where_it_ended(
     one, two = (json.loads((out / "report.json").read_text("utf-8")) for out in (first, second))
     assert without_times(one) == without_times(two) and str(tmp_path) not in json.dumps(one)
     stopped = {**one, "metrics": {name: one["metrics"][name] for name in ("fid", "depth")}}
-    stopped["times"] = {name: {**one["times"][name], "seconds": -1.0} for name in stopped["metrics"]}
+    times = {name: {**one["times"][name], "seconds": -1.0} for name in stopped["metrics"]}
+    stopped["times"] = times | {"files": one["times"]["files"]}
     (first / "report.json").unlink()
     (first / "report.partial.json").write_text(json.dumps(stopped), "utf-8")
     next((first / "pictures").glob("depth-depth.png")).unlink()  # half of this score is lost
@@ -116,6 +120,50 @@ def test_a_report_of_another_request_is_replaced_only_by_force(
     assert (tmp_path / "r" / "report.json").read_text("utf-8") == before
     assert app.run([*words, "17", "--force"]) == 0
     assert json.loads((tmp_path / "r" / "report.json").read_text("utf-8"))["request"]["samples"] == 17
+
+
+def test_a_report_of_pictures_that_have_changed_does_not_go_on(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    for index in range(16):
+        Image.new("RGB", (32, 32), (index, 0, 0)).save(made / f"{index}.bmp")
+    words = ["eval", "fid", "--images", str(made), "--data", str(heads), "--size", "32", "--out", str(tmp_path / "r")]
+    words += ["--cache", str(tmp_path / "cache")]
+    assert app.run(words) == 0
+    file = tmp_path / "r" / "report.json"
+    before, text = json.loads(file.read_text("utf-8"))["metrics"]["fid"]["values"], file.read_text("utf-8")
+    assert "samples" not in re.sub("<[^>]*>", " ", (tmp_path / "r" / "report.html").read_text("utf-8"))  # of a model
+    for index in range(16):  # files as long as before
+        Image.new("RGB", (32, 32), (0, 255, 15 * index)).save(made / f"{index}.bmp")
+    capsys.readouterr()
+    assert app.run(words) == 2 and "have changed since" in capsys.readouterr().err
+    assert file.read_text("utf-8") == text
+    assert app.run([*words, "--force"]) == 0
+    assert json.loads(file.read_text("utf-8"))["metrics"]["fid"]["values"] != before
+
+
+def test_wrong_features_are_refused_before_the_first_head(
+    model: Path, heads: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GramHd, "scene", lambda *_: pytest.fail("a head was made"))
+    words = ["eval", "geometry", "fid", "--ckpt", str(model), "--data", str(heads), "--samples", "16"]
+    assert app.run([*words, "--features", "inceptoin"]) == 2
+    assert "did you mean `inception`" in capsys.readouterr().err
+
+
+def test_a_model_whose_colours_are_not_numbers_is_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint.load(model)
+    for name, tensor in checkpoint.weights.items():
+        if tensor.is_floating_point() and "foreground" in name:
+            tensor.fill_(math.nan)
+    checkpoint.save(tmp_path / "nan.safetensors")
+    words = ["--ckpt", str(tmp_path / "nan.safetensors")]
+    assert app.run(["eval", "consistency", *words, "--samples", "16"]) == 2
+    assert "not numbers" in capsys.readouterr().err
 
 
 def test_views_of_somebody_else_are_scored_without_a_model(views: Path, capsys: pytest.CaptureFixture[str]) -> None:

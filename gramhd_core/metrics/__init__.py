@@ -36,13 +36,15 @@ class Metric(NamedTuple):
     """measure: the function. needs: what it looks at, words of `Evaluation.given`; any one of several sets is enough.
     refuse: says better than a list what is missing.
     photographs: whether it looks at the model's samples, which several processes make together. halves: whether it
-    takes two images of the data for every sample. together: whether all of several processes measure it."""
+    takes two images of the data for every sample. together: whether all of several processes measure it.
+    first: whether it is measured before all others, while the process is small."""
 
     measure: Callable[[Evaluation], Score]
     needs: tuple[str, ...]
     photographs: bool = False
     halves: bool = False
     together: bool = False
+    first: bool = False
     refuse: Callable[[], object] | None = None
 
     def missing(self, given: frozenset[str]) -> str | None:
@@ -56,6 +58,7 @@ class Metric(NamedTuple):
 
 
 PICTURES = ("ckpt data", "images data")
+KINDS = {"fid": "fid", "kid": "kid", "precision": "prc", "fid3d": "fid"}  # of scores of sets of pictures
 METRICS: dict[str, Metric] = {
     "fid": Metric(picture_scores.fid, PICTURES, together=True),
     "kid": Metric(picture_scores.kid, PICTURES, together=True),
@@ -74,7 +77,7 @@ METRICS: dict[str, Metric] = {
         refuse=load_recogniser,
     ),
     "neus": Metric(consistency_scores.neus, ("ckpt", "views")),
-    "speed": Metric(speed.speed, ("ckpt",)),
+    "speed": Metric(speed.speed, ("ckpt",), first=True),
 }
 
 
@@ -124,6 +127,7 @@ def planned(evaluation: Evaluation, names: Iterable[str] = ()) -> Plan:
             expected="a model, views or pictures are judged",
             remedy="add --ckpt, --views, or --images with --data",
         )
+    picture_scores.refuse_early(evaluation, (KINDS[name] for name in chosen if name in KINDS))
     if any(METRICS[name].halves for name in chosen):
         check_enough(evaluation.reader, evaluation.request)
     return Plan(tuple(chosen), left_out)
@@ -142,11 +146,11 @@ def evaluate(
     """
     plan, world = planned(evaluation, names), evaluation.world
     finished = set(world.gather(tuple(kept or ()))[0])
-    todo = [name for name in plan.names if name not in finished]
-    if any(METRICS[name].photographs for name in todo):
-        evaluation.photograph()
+    todo = sorted((name for name in plan.names if name not in finished), key=lambda name: not METRICS[name].first)
     new: dict[str, Score] = {}
     for name in todo:
+        if not METRICS[name].first and any(METRICS[other].photographs for other in todo):
+            evaluation.photograph()
         started = time.monotonic()
         if METRICS[name].together:
             new[name] = METRICS[name].measure(evaluation)

@@ -111,10 +111,13 @@ def strip(sweep: ViewSet, *, line: float = EYES) -> Tensor:
 
 
 def stride(sweep: ViewSet) -> int:
-    """Steps over which the points of the middle view's head move by about `MOTION` pixels; half of all at most."""
+    """Steps over which the points of the middle view's head move by about `MOTION` pixels; half of all at most, 1 where
+    it shows none."""
     points, count = _points(sweep), len(sweep.cameras)
     pixels = sweep.cameras.project(points.expand(count, -1, -1))
     moved = float(pixels.diff(dim=0).norm(dim=-1).mean())
+    if not math.isfinite(moved):  # the middle view shows no head
+        return 1
     return max(1, min(count // 2, round(MOTION / max(moved, 1e-6))))
 
 

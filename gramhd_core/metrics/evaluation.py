@@ -33,6 +33,7 @@ from gramhd_core.networks.feature_network import (
     images_from_bytes,
     load_feature_network,
 )
+from gramhd_core.outputs.shots import device_of
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.world import ALONE, World
 
@@ -46,7 +47,8 @@ PROCEDURAL = "procedural-heads"  # the subject of the built-in data
 class Evaluation:
     """What is judged - a model, sets of views or plain pictures - and the data set it is judged by, if there is one.
 
-    Raises BadArgument for saved scenes. cache: a folder for features of pictures. world: processes that share the
+    Raises BadArgument for saved scenes. cache: a folder for features of pictures. device: where something is fitted to
+    views; of a model it is the model's own. world: processes that share the
     heads. All of them call `photograph`; pictures and scores are the first one's.
     """
 
@@ -57,6 +59,7 @@ class Evaluation:
         *,
         request: EvaluationRequest | None = None,
         cache: Path | None = None,
+        device: str = "cpu",
         progress: Progress | None = None,
         world: World = ALONE,
     ):
@@ -71,6 +74,7 @@ class Evaluation:
         self._generator = None if self.images or self.views else cast(Generator, judged)
         self._reader = reader
         self.cache = cache
+        self.device = torch.device(device) if self._generator is None else device_of(self._generator)
         self.request, self.progress, self.world = request or EvaluationRequest(), progress or Silent(), world
         self._shot: Shots | None = None
 

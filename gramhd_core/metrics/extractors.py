@@ -77,7 +77,7 @@ def known_features(name: str) -> str:
     MissingDependency without torch-fidelity or, for `inception`, without its weights. Loads nothing."""
     known = image_quality.registered()
     if name == AUTO:
-        return INCEPTION if FILES[INCEPTION].path.is_file() else image_quality.EXTRACTOR
+        name = "inception" if FILES[INCEPTION].path.is_file() else "procedural"
     full = SHORT.get(name, name)
     if full not in known:
         choices = (AUTO, *SHORT, *known)

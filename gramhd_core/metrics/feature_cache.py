@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gramhd_core import __version__
 from gramhd_core.errors import BadCheckpoint, CannotWrite
 from gramhd_core.metrics.extractors import Extractor
 from gramhd_core.metrics.picture_sets import PictureSet
+from gramhd_core.metrics.provenance import commit
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.tensor_files import load_tensors, save_tensors
 from gramhd_core.world import ALONE, World
@@ -119,6 +121,7 @@ class _Shelf:
             "layer": extractor.layer,
             "weights": extractor.fingerprint,
             "library": extractor.library,
+            "code": [__version__, commit()],
         }  # fmt: skip
 
     def find(self, pose: str) -> Tensor | None:

@@ -129,12 +129,11 @@ def regularity(
     the field did not need slopes for its colours, as many anywhere in the region."""
     slopes = rendered.slopes
     if slopes is None:
-        chosen = torch.randint(max(1, len(rendered.surface)), (SOME,), generator=rng)
+        surface = rendered.surface
+        chosen = torch.randint(max(1, len(surface)), (SOME,), generator=rng)
         anywhere = F.normalize(torch.randn(SOME, 3, generator=rng), dim=-1) * torch.rand(SOME, 1, generator=rng)
-        points = torch.cat(
-            [rendered.surface[chosen.to(rendered.rgb.device)][: len(rendered.surface)], anywhere.to(rendered.rgb)]
-        )
-        slopes = field.slopes(points)
+        some = surface[chosen.to(surface.device)][: len(surface)] if len(surface) else surface
+        slopes = field.slopes(torch.cat([some, anywhere.to(rendered.rgb)]))
     total = config.eikonal * (slopes.gradient.norm(dim=-1) - 1).square().mean()
     return total if slopes.bend is None else total + config.bend * slopes.bend.square().mean()
 

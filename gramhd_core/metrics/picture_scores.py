@@ -5,10 +5,19 @@ Names of scores of other protocols than `house` end in the protocol's name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from gramhd_core.metrics.evaluation import Evaluation
-from gramhd_core.metrics.quality import FLOOR, QualityRequest, SetScores, score_generator, score_images
+from gramhd_core.metrics.extractors import known_features
+from gramhd_core.metrics.quality import (
+    FLOOR,
+    QualityRequest,
+    SetScores,
+    protocols_for,
+    score_generator,
+    score_images,
+)
 from gramhd_core.metrics.scores import Score
 
 HOUSE = "house"
@@ -70,6 +79,18 @@ def requests(evaluation: Evaluation, kind: str) -> list[QualityRequest]:
     if named:
         found.append(QualityRequest(protocols=named, samples=None if asked.own_counts else asked.samples, **common))
     return found
+
+
+def refuse_early(evaluation: Evaluation, kinds: Iterable[str]) -> None:
+    """BadArgument, BadDataset or MissingDependency for what cannot be compared: before the first head is made."""
+    for kind in kinds:
+        for request in requests(evaluation, kind):
+            known_features(request.features)
+            if evaluation.images is not None:
+                protocols_for(evaluation.images, evaluation.reader, request)
+                continue
+            for protocol in request.chosen:
+                protocol.reals_of(len(evaluation.reader), where=str(evaluation.reader.path))
 
 
 def _scored(evaluation: Evaluation, request: QualityRequest, *, frontal: bool) -> tuple[SetScores, ...]:

@@ -119,7 +119,8 @@ class GeneratedPictures:
     def key(self) -> dict[str, Any]:
         """See `PictureSet`."""
         labels = None if self.labels is None else self.labels.fingerprint
-        return {"model": self.fingerprint, "truncation": self.truncation, "size": self.size, "labels": labels}
+        made = {"model": self.fingerprint, "device": device_of(self.generator).type, "truncation": self.truncation}
+        return {**made, "size": self.size, "labels": labels}
 
     @cached_property
     @torch.no_grad()

@@ -131,7 +131,19 @@ def score_images(
 ) -> tuple[SetScores, ...]:
     """A folder of pictures that somebody's model made against real ones. A protocol takes the first pictures by name;
     `house` all of them, or half as many as there are real ones. BadDataset if there are fewer than it needs."""
+    chosen = protocols_for(images, reals, request)
     extractor, size = find_extractor(request.features, device=request.device), request.size or images.size
+    stage = _Stage(request, extractor, size, progress or Silent(), world)
+    seen = stage.look(images.at_size(size), {images.poses[0]: max(protocol.fakes for protocol in chosen)})
+    looks = {protocol.name: images.poses[0] for protocol in chosen}
+    made: dict[str, dict[str, Any]] = {
+        protocol.name: {"truncation": None, "seeds": None, "poses": None, "made_for": None} for protocol in chosen
+    }
+    return stage.scores(chosen, _Fakes(seen, looks, made, {"images": images.fingerprint}), reals)
+
+
+def protocols_for(images: PlainImages, reals: Reals, request: QualityRequest) -> tuple[Protocol, ...]:
+    """With the counts that these pictures allow; BadDataset if they allow too few."""
     possible = max(FEWEST, min(images.count, len(reals) // 2))
     chosen = tuple(
         protocol.of_samples(possible) if protocol.halves and request.samples is None else protocol
@@ -140,13 +152,7 @@ def score_images(
     for protocol in chosen:
         protocol.reals_of(len(reals), where=str(reals.path))
         protocol.check_fakes(images.count, where=str(images.path))
-    stage = _Stage(request, extractor, size, progress or Silent(), world)
-    seen = stage.look(images.at_size(size), {images.poses[0]: max(protocol.fakes for protocol in chosen)})
-    looks = {protocol.name: images.poses[0] for protocol in chosen}
-    made: dict[str, dict[str, Any]] = {
-        protocol.name: {"truncation": None, "seeds": None, "poses": None, "made_for": None} for protocol in chosen
-    }
-    return stage.scores(chosen, _Fakes(seen, looks, made, {"images": images.fingerprint}), reals)
+    return chosen
 
 
 def labels_of(reals: Reals) -> DatasetReader:

@@ -6,11 +6,9 @@ interrupted goes on with the metrics it has.
 
 from __future__ import annotations
 
-import importlib.metadata
+import hashlib
 import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,13 +22,16 @@ from gramhd_core import __version__, files
 from gramhd_core.errors import BadArgument
 from gramhd_core.metrics import METRICS, Plan, evaluate, planned
 from gramhd_core.metrics.evaluation import Evaluation
+from gramhd_core.metrics.extractors import known_features
+from gramhd_core.metrics.picture_sets import RealPictures
+from gramhd_core.metrics.provenance import commit, machine, versions
 from gramhd_core.metrics.scores import Picture, Score
 
 NAME, PARTIAL, PICTURES = "report.json", "report.partial.json", "pictures"
 FORMAT = "gramhd report 1"
 DIGITS = 6
-LIBRARIES = ("torch", "torch-fidelity", "numpy")
-COMPARED = ("system", "data", "request", "gramhd")  # what makes two reports the same request
+COMPARED = ("system", "data", "request", "gramhd", "commit", "versions")  # what makes two reports the same request
+WHOLE = (*COMPARED, "metrics", "times", "preview", "left_out")
 
 
 def make_report(
@@ -47,10 +48,10 @@ def make_report(
     report of another request.
     """
     plan = planned(evaluation, names)
-    head = heading(evaluation, plan, system)
-    earlier = _earlier(out, head, force=force) if evaluation.world.first else {"metrics": {}, "times": {}}
+    head, marks = heading(evaluation, plan, system), marks_of_files(evaluation)
+    earlier = _earlier(out, head, marks, force=force) if evaluation.world.first else {"metrics": {}, "times": {}}
     kept = {name: _score(part, out) for name, part in earlier["metrics"].items()}
-    document = {**head, "metrics": dict(earlier["metrics"]), "times": dict(earlier["times"])}
+    document = {**head, "metrics": dict(earlier["metrics"]), "times": {**earlier["times"], "files": marks}}
 
     def keep(name: str, score: Score, seconds: float) -> None:
         document["metrics"][name] = _part(name, score, out)
@@ -58,6 +59,7 @@ def make_report(
             "seconds": round(seconds, 2),
             "measured": _rounded(score.times),
             "from the cache": score.found,
+            "machine": machine(evaluation.device),
         }
         if out:
             files.write_text(out / PARTIAL, text_of(document))
@@ -67,7 +69,6 @@ def make_report(
         return {}
     document["metrics"] = {name: document["metrics"][name] for name in METRICS if name in document["metrics"]}
     document["times"]["finished"] = time.strftime("%Y-%m-%d %H:%M:%S")
-    document["times"]["machine"] = _machine(evaluation)
     if out:
         files.write_text(out / NAME, text_of(document))
         (out / PARTIAL).unlink(missing_ok=True)
@@ -86,17 +87,31 @@ def heading(evaluation: Evaluation, plan: Plan, system: dict[str, Any]) -> dict[
             "fingerprint": reader.fingerprint,
             "procedural": "heads" in evaluation.given,
         }
+    request = json.loads(json.dumps(asdict(evaluation.request)))
+    if data and evaluation.given & {"ckpt", "images"}:
+        request["features"] = known_features(evaluation.request.features)  # `auto` depends on what is on the machine
     return {
         "format": FORMAT,
         "preview": evaluation.request.quick,
         "system": system,
         "data": data,
-        "request": json.loads(json.dumps(asdict(evaluation.request))),
+        "request": request,
         "left_out": plan.left_out,
         "gramhd": __version__,
         "commit": commit(),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
     }
+
+
+def marks_of_files(evaluation: Evaluation) -> dict[str, str]:
+    """16 digits each for the data and the pictures that are judged: others where a file was changed since."""
+    keys: dict[str, Any] = {}
+    if "data" in evaluation.given:
+        keys["data"] = RealPictures(evaluation.reader, size=evaluation.reader.resolution).key()
+    if evaluation.images is not None:
+        keys["images"] = evaluation.images.key()
+    texts = {name: json.dumps(key, sort_keys=True) for name, key in keys.items()}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -110,7 +125,8 @@ def read_report(path: Path) -> dict[str, Any]:
             expected="a report.json is needed",
             remedy="make one with gramhd eval --out",
         ) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    known = document if isinstance(document, dict) else {}
+    if known.get("format") != FORMAT or not set(WHOLE) <= set(known):
         raise BadArgument(
             f"{path} is no report of this version",
             expected=f"its format must be {FORMAT!r}",
@@ -124,21 +140,7 @@ def text_of(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def commit() -> str | None:
-    """The commit of the code, where it is a git checkout; None elsewhere."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _earlier(out: Path | None, head: dict[str, Any], *, force: bool) -> dict[str, Any]:
+def _earlier(out: Path | None, head: dict[str, Any], marks: dict[str, str], *, force: bool) -> dict[str, Any]:
     """Metrics and times that `out` has already."""
     nothing = {"metrics": {}, "times": {}}
     file = next((out / name for name in (PARTIAL, NAME) if (out / name).is_file()), None) if out else None
@@ -153,6 +155,12 @@ def _earlier(out: Path | None, head: dict[str, Any], *, force: bool) -> dict[str
                 expected=f"this command has {now}",
                 remedy="choose another --out, or --force to replace it",
             )
+    if document["times"].get("files") != marks:
+        raise BadArgument(
+            f"{file.parent} holds a report of pictures that have changed since",
+            expected="a report is of the same pictures throughout",
+            remedy="choose another --out, or --force to replace it",
+        )
     complete = {
         name: part
         for name, part in document["metrics"].items()
@@ -218,25 +226,3 @@ def _number(value: float) -> float | None:
 
 def _rounded(values: dict[str, float]) -> dict[str, float | None]:
     return {name: _number(value) for name, value in values.items()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _machine(evaluation: Evaluation) -> str:
-    """What the times belong to."""
-    import torch
-
-    from gramhd_core.outputs.shots import device_of
-
-    device = device_of(evaluation.generator) if "ckpt" in evaluation.given else torch.device("cpu")
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import itertools
 from collections.abc import Sequence
 from importlib.resources import files as resources
 from typing import Any, NamedTuple
@@ -16,9 +17,9 @@ from gramhd_core.errors import BadArgument, MissingDependency
 from gramhd_core.metrics.report_tables import System, arrow, columns_of, figure, interval, system_of, tables_of
 
 LITERATURE = "literature.toml"
+SETS = {"fid": "FID", "kid": "KID"}  # whose names end in the protocol, unlike those of `house`
+UNKNOWN = "as published"  # the protocol of a row that does not name one of ours
 NAMES = {  # key of the literature file -> name in reports, and what to multiply with
-    "fid": ("FID", 1.0),
-    "kid": ("KID", 1.0),
     "neus_psnr": ("NeuS PSNR", 1.0),
     "neus_ssim": ("NeuS SSIM", 1.0),
     "seconds": ("first view, seconds", 1.0),
@@ -46,8 +47,8 @@ def compare(documents: Sequence[dict[str, Any]], *, literature: bool = False) ->
     metrics = list(dict.fromkeys(metric for document in documents for metric in document["metrics"]))
     for metric in metrics:
         having = [document for document in documents if metric in document["metrics"]]
-        for other in having[1:]:
-            _refuse_mixture(metric, having[0], other)
+        for pair in itertools.combinations(having, 2):  # what one report does not know, another may
+            _refuse_mixture(metric, *pair)
     shared = [metric for metric in metrics if all(metric in document["metrics"] for document in documents)]
     if not shared:
         raise BadArgument(
@@ -60,7 +61,9 @@ def compare(documents: Sequence[dict[str, Any]], *, literature: bool = False) ->
 
 
 def published() -> list[System]:
-    """The rows of the literature file. MissingDependency for a Python without a reader of TOML."""
+    """The rows of the literature file; names of FID and KID say by which protocol.
+
+    MissingDependency for a Python without a reader of TOML."""
     try:
         toml = importlib.import_module("tomllib")
     except ModuleNotFoundError as error:  # Python 3.10
@@ -72,7 +75,9 @@ def published() -> list[System]:
     text = (resources("gramhd_core") / "assets" / LITERATURE).read_text("utf-8")
     found = []
     for row in toml.loads(text)["system"]:
-        values = {name: scale * row[key] for key, (name, scale) in NAMES.items() if key in row}
+        protocol = row.get("protocol", UNKNOWN)
+        values = {f"{name}, {protocol}": row[key] for key, name in SETS.items() if key in row}
+        values |= {name: scale * row[key] for key, (name, scale) in NAMES.items() if key in row}
         place = " ".join([*([row["data"]] if "data" in row else []), *([str(row["size"])] if "size" in row else [])])
         source = f"{row['source']}" + (f" ({row['note']})" if "note" in row else "")
         name = f"{row['name']}, {place}" if place else row["name"]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from gramhd_core import files
+from gramhd_core.metrics.picture_scores import HOUSE
 from gramhd_core.metrics.report import PICTURES
 from gramhd_core.metrics.report_charts import chart
 from gramhd_core.metrics.report_tables import arrow, figure, interval
@@ -60,8 +61,11 @@ def _header(document: dict[str, Any]) -> str:
     if data:
         side = data["size"]
         facts.append(f"against {html.escape(data['name'])} ({data['images']:,} images, {side} × {side})")
-    counts = f"{request['samples']} samples, {request['identities']} identities"
-    facts.append(f"{counts}, truncation {request['truncation']:g}")
+    if system.get("kind") == "model":
+        named = [name for name in request["protocols"] if name != HOUSE]
+        others = f" ({', '.join(named)}: as each metric says)" if named else ""
+        counts = f"{request['samples']} samples{others}, {request['identities']} identities"
+        facts.append(f"{counts}, truncation {request['truncation']:g}")
     preview = f'<p class="preview">{PREVIEW}</p>' if document["preview"] else ""
     if any(part["ceiling"] for part in document["metrics"].values()):
         facts.append(CEILING)
@@ -82,7 +86,9 @@ def _section(metric: str, part: dict[str, Any], times: dict[str, Any], out: Path
         f'<section id="{metric}"><h2>{html.escape(title)}</h2>{notes}{_values(part, times)}'
         + (f'<div class="charts">{"".join(charts)}</div>' if charts else "")
         + shown
-        + _details("How it was measured", {**part["protocol"], "seconds": times.get("seconds")})
+        + _details(
+            "How it was measured", {**part["protocol"], "seconds": times.get("seconds"), "on": times.get("machine")}
+        )
         + "</section>\n"
     )
 

@@ -57,8 +57,9 @@ class Warped(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Of P pairs: made and wanted float [P, 3, S, S] in levels, what the sources say and what the targets see; both
-    [P, S, S], the pixels that can be compared; share [P], 0 to 1, of the head's pixels that these are."""
+    """Of P pairs: made and wanted float [P, 3, S, S] in levels, what the sources say (0 where nothing can be compared)
+    and what the targets see; both [P, S, S], the pixels that can be compared; share [P], 0 to 1, of the head's pixels
+    that these are."""
 
     made: Tensor
     wanted: Tensor
@@ -125,7 +126,8 @@ def overlap(source: ViewSet, target: ViewSet, *, rule: Rule = RULE) -> Overlap:
     moved, head = warped(source, target, rule=rule), head_of(target)
     both = moved.visible & moved.even & head
     share = both.flatten(1).sum(dim=1) / head.flatten(1).sum(dim=1).clamp(min=1)
-    return Overlap(moved.rgb, target.rgb.float(), both, share)
+    made = torch.where(both[:, None], moved.rgb, 0)  # where a distance is unknown there is no colour, not even to skip
+    return Overlap(made, target.rgb.float(), both, share)
 
 
 def warped(source: ViewSet, target: ViewSet, *, rule: Rule = RULE) -> Warped:

@@ -20,6 +20,9 @@ LIMITS = {  # of scores with such a word in their names
     "seen_by_both": (0.0, 1.0),
     "percentage": (0.0, 100.0),
     "followed": (0.0, 100.0),
+    "error": (0.0, math.inf),
+    "flicker": (0.0, math.inf),
+    "drift": (0.0, math.inf),
 }
 
 

@@ -5,6 +5,7 @@ Seconds and bytes are of this machine and end under `times`; parameters and oper
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 import time
@@ -18,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gramhd_core.generators.generator import Generator
 from gramhd_core.metrics.evaluation import Evaluation
+from gramhd_core.metrics.provenance import machine
 from gramhd_core.metrics.scores import Score
 from gramhd_core.outputs.shots import device_of, latent_of_seed
 from gramhd_core.outputs.trajectories import orbit
@@ -30,12 +32,12 @@ def speed(evaluation: Evaluation) -> Score:
     """Seconds to the first view of a head and between further ones, at the evaluation's size, one picture at a time.
 
     Operations are twice the multiplications of matrix products and convolutions (torch's counter), of making a scene;
-    drawing a view has none of them. Memory is the most that torch had on a GPU, the process's peak on a CPU.
+    drawing a view has none of them. Memory is the most that torch had on a GPU; on a CPU the most that the process has,
+    which is why this is measured before everything else.
     """
     generator, size = evaluation.generator, evaluation.size
     device = device_of(generator)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_peak(device)
     cameras = orbit(generator.cameras, size=size, frames=VIEWS).to(device)
     evaluation.progress.start("Measuring speed", HEADS + 1)
 
@@ -61,7 +63,8 @@ def speed(evaluation: Evaluation) -> Score:
     }
     assert isinstance(generator, nn.Module)
     values = {"parameters": float(sum(p.numel() for p in generator.parameters())), "GFLOP per head": gflop(generator)}
-    return Score(values, protocol={"size": size, "batch": 1, "heads": HEADS, "views": VIEWS}, times=times)
+    counts = {"size": size, "batch": 1, "heads": HEADS, "views": VIEWS}
+    return Score(values, protocol={**counts, "machine": machine(device)}, times=times)
 
 
 @torch.no_grad()
@@ -88,8 +91,17 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def forget_peak(device: torch.device) -> None:
+    """Count the peak of memory from now on, where that can be asked for (GPUs, Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+
+
 def peak_bytes(device: torch.device) -> int:
-    """The most memory so far: torch's on a GPU, else this process's."""
+    """The most memory since `forget_peak`: torch's on a GPU, else this process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")  # on Linux, getrusage would tell that of the parent if it is larger

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gramhd_core.errors import BadCheckpoint
 from gramhd_core.generators.generator import Generator, Latent
 from gramhd_core.geometry.camera import Camera
 from gramhd_core.outputs import images
@@ -35,10 +36,19 @@ def latent_of_seed(generator: Generator, seed: int, *, truncation: float) -> tup
 
 
 def render_shots(scene: Scene, cameras: Camera, *, device: torch.device | str = "cpu") -> Iterator[Shots]:
-    """Look at one identity from any number of cameras, a few at a time (see `PIXELS_AT_ONCE`), in order."""
+    """Look at one identity from any number of cameras, a few at a time (see `PIXELS_AT_ONCE`), in order.
+
+    BadCheckpoint for colours that are not finite: 8 bits would hide them.
+    """
     step = max(1, PIXELS_AT_ONCE // (cameras.height * cameras.width))
     for start in range(0, len(cameras), step):
         picture = scene.render(cameras[start : start + step].to(device))
+        if not picture.rgb.isfinite().all():
+            raise BadCheckpoint(
+                "a head of this model has colours that are not numbers",
+                expected="pictures are made of finite ones",
+                remedy="use another checkpoint, training that went wrong leaves such weights",
+            )
         distance = None if picture.distance is None else picture.distance[:, 0].detach().float().cpu().numpy()
         yield Shots(images.rgb8(picture.rgb), images.alpha8(picture.alpha), distance)
 

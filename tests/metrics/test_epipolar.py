@@ -86,6 +86,18 @@ def test_a_point_is_followed_with_its_colour_and_those_that_leave_are_not(wall: 
     assert math.isnan(nothing.flicker) and nothing.followed == 0 and nothing.spectrum.isnan().all()
 
 
+def test_a_sweep_without_a_head_is_nan_and_unknown_distances_are_skipped(wall: ViewSet) -> None:
+    nothing = epi(wall._replace(alpha=torch.zeros_like(wall.rgb[:, 0], dtype=torch.float32)))
+    assert math.isnan(nothing.residual_psnr) and math.isnan(nothing.flicker) and nothing.followed == 0
+    assert wall.distance is not None
+    unknown = wall.distance.clone()
+    unknown[:, 10:13] = math.nan
+    found = epi(wall._replace(distance=unknown))
+    assert found.residual_psnr == pytest.approx(epi(wall).residual_psnr, rel=0.03)
+    unknown[STEPS // 2] = math.nan
+    assert math.isnan(epi(wall._replace(distance=unknown)).flicker)
+
+
 @pytest.mark.parametrize("steps", [32, 33])
 def test_the_spectrum_of_a_wave_is_one_peak_whose_sum_is_its_variance(steps: int) -> None:
     time = 2 * math.pi * torch.arange(steps) / steps

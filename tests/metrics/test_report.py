@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 import math
 import re
 import sys
@@ -42,7 +43,7 @@ def document() -> dict[str, Any]:
         "preview": True,
         "system": {"kind": "model", "name": "a <model> & co", "facts": ["Gram, 64 × 64"]},
         "data": {"name": "heads", "images": 100, "size": 64, "fingerprint": "00", "procedural": True},
-        "request": {"samples": 16, "identities": 5, "truncation": 1.0},
+        "request": {"samples": 16, "identities": 5, "truncation": 1.0, "protocols": ["house", "paper"]},
         "left_out": {"epi": "it needs --views in small level steps"},
         "gramhd": "0",
         "commit": None,
@@ -145,7 +146,15 @@ def test_the_page_says_everything_and_needs_nothing_else(document: dict[str, Any
     text = page(document, out)
     read = Reader(text)
     assert read.open == [] and "a <model> & co" in read.words and "five > four" in read.words
-    for said in ("Preview", "11 to 13", "36.5", "small level steps", "123,456", "views per second"):
+    for said in (
+        "Preview",
+        "16 samples (paper: as each metric says)",
+        "11 to 13",
+        "36.5",
+        "small level steps",
+        "123,456",
+        "views per second",
+    ):
         assert said in read.words, said
     assert len(read.addresses) == 1 and read.addresses[0].startswith("data:image/webp;base64,")
     assert "http" not in text.replace("http://www.w3.org", "") and "<script" not in text and "@import" not in text
@@ -207,6 +216,11 @@ def test_what_nobody_knows_differs_from_nothing(document: dict[str, Any]) -> Non
     other = copy.deepcopy(document)
     other["metrics"]["neus"]["protocol"]["truncation"] = None
     assert len(compare([document, other]).systems) == 2
+    third = copy.deepcopy(document)
+    third["metrics"]["neus"]["protocol"]["truncation"] = 0.5
+    for order in ([other, document, third], [document, third, other], [third, other, document]):
+        with pytest.raises(BadArgument, match="truncation"):
+            compare(order)
 
 
 def test_what_cannot_be_compared_is_refused(document: dict[str, Any], tmp_path: Path) -> None:
@@ -215,7 +229,8 @@ def test_what_cannot_be_compared_is_refused(document: dict[str, Any], tmp_path: 
     other = {**document, "metrics": {"pose": part({"yaw_error": 1.0}, {})}}
     with pytest.raises(BadArgument, match="no metric in common"):
         compare([document, other])
-    for text, said in (("{", "cannot be read"), ("{}", "no report of this version"), ("[]", "no report")):
+    bare = json.dumps({"format": "gramhd report 1"})
+    for text, said in (("{", "cannot be read"), ("{}", "no report of this version"), ("[]", "no report"), (bare, "no")):
         (tmp_path / "r.json").write_text(text, "utf-8")
         with pytest.raises(BadArgument, match=said):
             read_report(tmp_path / "r.json")
@@ -232,7 +247,9 @@ def test_a_report_is_read_as_it_was_written(document: dict[str, Any], tmp_path: 
 def test_published_numbers_have_a_source_and_are_marked(document: dict[str, Any]) -> None:
     rows = published()
     assert all(row.published and row.source and row.values for row in rows)
-    assert {"FID", "KID", "NeuS PSNR", "NeuS SSIM"} <= {name for row in rows for name in row.values}
+    names = {name for row in rows for name in row.values}
+    assert {"FID, paper", "FID, eg3d", "FID, as published", "KID, paper", "NeuS PSNR", "NeuS SSIM"} <= names
+    assert not {"FID", "KID"} & names, "those are of the protocol `house`"
     found = compare([document], literature=True)
     read = Reader(page_of_comparison(found))
     assert read.words.count("(published, not measured)") >= len(rows) and "2206.07255" in read.words

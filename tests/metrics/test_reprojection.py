@@ -112,6 +112,17 @@ def test_unknown_distances_are_not_compared() -> None:
     assert not (found.visible & found.even)[0, 5, 7] and (found.visible & found.even).float().mean() > 0.98
 
 
+def test_unknown_distances_take_nothing_from_the_score() -> None:
+    wall = views_of_wall(Camera.orbit(0.0, torch.linspace(-0.3, 0.3, 5), size=64))
+    assert wall.distance is not None
+    holes = wall.distance.clone()
+    holes[:, 20:25] = math.nan
+    whole, found = reprojection(wall), reprojection(wall._replace(distance=holes))
+    assert found.neighbours[:2] == pytest.approx(whole.neighbours[:2], rel=0.02)
+    assert found.frontal[:2] == pytest.approx(whole.frontal[:2], rel=0.02)
+    assert found.neighbours.percentage < whole.neighbours.percentage - 5
+
+
 def test_what_is_seen_at_other_scales_is_compared_only_where_asked() -> None:
     views = views_of_wall(Camera.orbit(0.0, torch.tensor([0.0, 1.1]), size=64))  # cos 1.1 = 0.45
     pair = chosen(views, torch.tensor([0])), chosen(views, torch.tensor([1]))
