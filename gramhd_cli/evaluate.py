@@ -81,9 +81,10 @@ def evaluate(
     identity: how far what is read of a head drifts while it turns.
 
     pose: radians between what was asked for and what is read in the picture.
-    depth: distances beside those of the procedural head it looks like. geometry:
-    the share of heads whose nose is nearer than the cheeks and those nearer than
-    the ears. speed: seconds, memory, parameters and operations of a head.
+    depth: distances beside those of the procedural head it looks like. Of other
+    heads both are read from landmarks (face-alignment). geometry: the share of
+    heads whose nose is nearer than the cheeks and those nearer than the ears.
+    speed: seconds, memory, parameters and operations of a head.
 
     Without metrics, or with all, everything is measured that the inputs allow.
     Beside procedural data the ceiling is what analytic heads get. With --out a

@@ -14,6 +14,7 @@ from gramhd_core.errors import BadArgument
 from gramhd_core.metrics import consistency_scores, picture_scores, speed, truth_scores
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.faces import load_recogniser
+from gramhd_core.metrics.landmark_readings import face_reader
 from gramhd_core.metrics.request import check_enough
 from gramhd_core.metrics.scores import Score
 
@@ -27,8 +28,10 @@ WORDS = {  # of `Evaluation.given`
     "sweep": "--views in small level steps with depth files",
     "images": "--images",
     "recogniser": "the weights of ArcFace",
+    "landmarks": "face-alignment with its weights",
 }
 
+WEIGHTS = {"recogniser", "landmarks"}  # of these words, those that a download gives
 JUDGED = {"ckpt": {"ckpt"}, "views": {"views", "depth", "sweep"}, "images": {"images"}}  # one of them, and what it has
 
 
@@ -64,11 +67,15 @@ METRICS: dict[str, Metric] = {
     "kid": Metric(picture_scores.kid, PICTURES, together=True),
     "precision": Metric(picture_scores.precision, PICTURES, together=True),
     "fid3d": Metric(picture_scores.fid3d, ("ckpt data",), together=True),
-    "pose": Metric(truth_scores.pose, ("ckpt heads",), photographs=True, halves=True),
+    "pose": Metric(
+        truth_scores.pose, ("ckpt heads", "ckpt data landmarks"), photographs=True, halves=True, refuse=face_reader
+    ),
     "geometry": Metric(truth_scores.geometry, ("ckpt heads",), photographs=True),
     "consistency": Metric(truth_scores.consistency, ("ckpt",), photographs=True),
     "diversity": Metric(truth_scores.diversity, ("ckpt heads",), photographs=True, halves=True),
-    "depth": Metric(consistency_scores.depth, ("ckpt heads", "depth heads")),
+    "depth": Metric(
+        consistency_scores.depth, ("ckpt heads", "depth heads", "ckpt landmarks", "depth landmarks"), refuse=face_reader
+    ),
     "epi": Metric(consistency_scores.epi, ("ckpt", "sweep")),
     "reprojection": Metric(consistency_scores.reprojection, ("ckpt", "depth")),
     "identity": Metric(
@@ -115,8 +122,8 @@ def planned(evaluation: Evaluation, names: Iterable[str] = ()) -> Plan:
         elif every:
             left_out[name] = f"it needs {missing}"
         else:
-            refuse = METRICS[name].refuse
-            if refuse and evaluation.given & {"ckpt", "views"}:
+            lacking = [set(need.split()) - evaluation.given for need in METRICS[name].needs]
+            if (refuse := METRICS[name].refuse) and any(words <= WEIGHTS for words in lacking):
                 refuse()
             raise BadArgument(
                 f"the metric {name} was asked for", expected="what it looks at was not given", remedy=f"give {missing}"

@@ -19,6 +19,7 @@ from gramhd_core.metrics.epipolar import epi as epipolar
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.faces import FILE, recognition
 from gramhd_core.metrics.identity import identity as drift
+from gramhd_core.metrics.landmark_readings import face_reader, relief_error
 from gramhd_core.metrics.reprojection import middle_view
 from gramhd_core.metrics.reprojection import reprojection as reprojected
 from gramhd_core.metrics.scores import Picture, Score, score_of_each
@@ -163,7 +164,10 @@ def identity(evaluation: Evaluation) -> Score:
 
 
 def depth(evaluation: Evaluation) -> Score:
-    """How far the distances of a frontal view are from those of the procedural head that the picture looks like."""
+    """How far the distances of a frontal view are from those of the procedural head that the picture looks like; of
+    other heads, from where the average head has the landmarks that are found in it."""
+    if "heads" not in evaluation.given:
+        return _depth_by_landmarks(evaluation)
 
     def look(sitter: Sitter, wanted: bool) -> Seen:
         views = sitter.front()
@@ -173,6 +177,17 @@ def depth(evaluation: Evaluation) -> Score:
         return Seen(numbers, {"depth": depth_picture(views, view)} if wanted else {})
 
     return over_identities(evaluation, look, "Looking at depths", size=size_of(evaluation), sweep=1)
+
+
+def _depth_by_landmarks(evaluation: Evaluation) -> Score:
+    reader = face_reader()
+
+    def look(sitter: Sitter, wanted: bool) -> Seen:
+        views = sitter.front()
+        return Seen({"depth error of landmarks": relief_error(reader, views, middle_view(views.cameras))}, {})
+
+    how = {"size": size_of(evaluation), "read_by": reader.detector.name}
+    return over_identities(evaluation, look, "Looking at depths", sweep=1, **how)
 
 
 def depth_picture(views: ViewSet, view: int) -> Picture:

@@ -25,6 +25,7 @@ from gramhd_core.generators.generator import Generator
 from gramhd_core.metrics.epipolar import check_sweep
 from gramhd_core.metrics.faces import weights_path
 from gramhd_core.metrics.image_files import PlainImages
+from gramhd_core.metrics.landmark_readings import can_read_faces
 from gramhd_core.metrics.request import EvaluationRequest, check_enough
 from gramhd_core.metrics.shooting import TURNED_YAW, Pictures, Shots, Turned, interleaved, shoot
 from gramhd_core.metrics.views import ViewSet
@@ -81,7 +82,8 @@ class Evaluation:
     @property
     def given(self) -> frozenset[str]:
         """Which inputs there are: ckpt, data, heads (data of procedural heads), views, depth (views with distances),
-        sweep (which are small level steps), images; and recogniser, a network for faces whose weights are here."""
+        sweep (which are small level steps), images; and recogniser and landmarks, networks for faces whose weights are
+        here."""
         found = {
             "ckpt": self._generator is not None,
             "data": self._reader is not None,
@@ -91,6 +93,7 @@ class Evaluation:
             "sweep": bool(self.views) and all(map(_is_sweep, self.views)),
             "images": self.images is not None,
             "recogniser": weights_path().is_file(),
+            "landmarks": can_read_faces(),
         }
         return frozenset(name for name, here in found.items() if here)
 

@@ -5,11 +5,14 @@ n samples, T turned heads.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gramhd_core.metrics import landmark_readings
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.ground_truth import angle_errors, consistency_of, relief_of, spread_of
 from gramhd_core.metrics.scores import Score, score_of_each
@@ -19,13 +22,21 @@ ANGLES = ("pitch_error", "yaw_error")
 
 
 def pose(evaluation: Evaluation) -> Score:
-    """Mean |error| of pitch and yaw between what a sample's camera was and what the network reads in its picture.
+    """Mean |error| of pitch and yaw between what a sample's camera was and what is read in its picture: by the feature
+    network for procedural heads, from landmarks for others (where `heads found` says in how many).
 
-    The ceiling is the network's own error: what it reads in the data set, against the labels there.
+    The ceiling is the reader's own error: what it reads in the data set, against the labels there.
     """
-    errors = angle_errors(evaluation.network, evaluation.samples)
-    theirs = torch.cat([angle_errors(evaluation.network, half) for half in evaluation.halves])
-    return score_of_each(_by_angle(errors), ceiling=_by_angle(theirs), protocol=_protocol(evaluation))
+    if "heads" in evaluation.given:
+        reader, look = "feature network", partial(angle_errors, evaluation.network)
+    else:
+        faces = landmark_readings.face_reader()
+        fov = evaluation.generator.cameras.fov_degrees
+        reader, look = faces.detector.name, partial(landmark_readings.angle_errors, faces, fov_degrees=fov)
+    mine, theirs = look(evaluation.samples), torch.cat([look(half) for half in evaluation.halves])
+    score = score_of_each(_by_angle(mine), ceiling=_by_angle(theirs), protocol=_protocol(evaluation, read_by=reader))
+    found = mine.isfinite().all(dim=1).float().mean().item()
+    return score if found == 1 else replace(score, values={**score.values, "heads found": found})
 
 
 def geometry(evaluation: Evaluation) -> Score:

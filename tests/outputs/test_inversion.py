@@ -190,6 +190,25 @@ def test_the_guard_keeps_other_views_nearer_to_what_they_were(frozen: GramHd) ->
     assert off[1] < 0.6 * off[0]
 
 
+@pytest.mark.slow
+def test_the_guard_of_colours_holds_other_views_to_what_they_should_show(frozen: GramHd) -> None:
+    front = PhotoCamera(0.0, 0.0)
+    photo = photo_of(frozen, seed=7, camera=front)
+    task = stages.problem(frozen, photo, config=replace(QUICK, locality=0.0))
+    pivot = stages.finished(task, "w+", torch.zeros(1, task.spaces.dimensions), None, pose_of(front), 0.0)
+    with torch.no_grad():
+        scene, camera = frozen.scene(pivot.latent), camera_of(pose_of(front), frozen.cameras, size=32)
+        guard = guard_of(task, scene, camera, rng=torch.Generator().manual_seed(0))
+    off = []
+    for colour in (0.0, 10.0):
+        held = replace(task, config=replace(task.config, guard_colour=colour))
+        tuned = tune(held, pivot, rng=torch.Generator().manual_seed(0)).generator
+        with torch.no_grad():
+            seen = tuned.scene(pivot.latent).render(guard.cameras).rgb
+        off.append(float(((seen - guard.colours).abs() * guard.counts).mean()))
+    assert off[1] < 0.8 * off[0], off
+
+
 def test_a_guarded_view_expects_the_photographs_colours_where_it_shows_them_and_its_own_elsewhere(frozen: GramHd):
     front = PhotoCamera(0.0, 0.0)
     photo = photo_of(frozen, seed=7, camera=front)
