@@ -69,12 +69,18 @@ def speed(evaluation: Evaluation) -> Score:
 
 @torch.no_grad()
 def gflop(generator: Generator) -> float:
-    """10^9 operations of one scene. Under autocast the readable networks run, whose operations torch can see."""
-    device = device_of(generator)
+    """10^9 operations of one scene, but for what is made once per process (tables of a predictor). Under autocast the
+    readable networks run, whose operations torch can see, and with one thread: it counts those of the one that asks."""
+    device, threads = device_of(generator), torch.get_num_threads()
     latent = latent_of_seed(generator, 0, truncation=1.0)[0]
     counter = FlopCounterMode(display=False)
-    with counter, torch.autocast(device.type, torch.bfloat16):
-        generator.scene(latent)
+    generator.scene(latent)
+    torch.set_num_threads(1)
+    try:
+        with counter, torch.autocast(device.type, torch.bfloat16):
+            generator.scene(latent)
+    finally:
+        torch.set_num_threads(threads)
     return counter.get_total_flops() / 1e9
 
 
