@@ -25,6 +25,8 @@ from gramhd_core.metrics.request import EvaluationRequest
 from gramhd_core.metrics.shooting import Pictures
 from gramhd_core.metrics.views import ViewSet, views_of_head
 
+pytestmark = pytest.mark.slow
+
 FOV = 12.0
 PITCH, YAW = torch.tensor([0.0, 0.1, -0.1]), torch.tensor([0.0, 0.3, -0.4])
 
@@ -73,7 +75,6 @@ def test_relief_is_worse_the_flatter_a_head_is(reader: LandmarkReader, head: Vie
     assert farther == pytest.approx(errors[0], abs=5e-4), "the median is taken away"
 
 
-@pytest.mark.slow
 def test_data_that_nobody_drew_is_read_by_landmarks(
     reader: LandmarkReader, small_gram_hd: GramHd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

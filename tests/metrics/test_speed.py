@@ -16,6 +16,8 @@ from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.request import EvaluationRequest
 from gramhd_core.metrics.speed import forget_peak, gflop, peak_bytes, speed
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -59,6 +59,7 @@ def test_an_update_left_out_is_as_if_it_had_never_been_asked_for(make: Callable,
         assert all(torch.equal(ours[name], theirs[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
+@pytest.mark.slow
 def test_both_kinds_of_adam_take_the_same_way() -> None:
     assert torch.allclose(walked([0.5, -0.25], fused)[0], walked([0.5, -0.25], plain)[0], atol=1e-6)
 
