@@ -61,7 +61,7 @@ class Metric(NamedTuple):
 
 
 PICTURES = ("ckpt data", "images data")
-KINDS = {"fid": "fid", "kid": "kid", "precision": "prc", "fid3d": "fid"}  # of scores of sets of pictures
+OF_SETS = {"fid", "kid", "precision", "fid3d"}  # metrics of features of many pictures
 METRICS: dict[str, Metric] = {
     "fid": Metric(picture_scores.fid, PICTURES, together=True),
     "kid": Metric(picture_scores.kid, PICTURES, together=True),
@@ -134,7 +134,8 @@ def planned(evaluation: Evaluation, names: Iterable[str] = ()) -> Plan:
             expected="a model, views or pictures are judged",
             remedy="add --ckpt, --views, or --images with --data",
         )
-    picture_scores.refuse_early(evaluation, (KINDS[name] for name in chosen if name in KINDS))
+    if OF_SETS & set(chosen):
+        picture_scores.refuse_early(evaluation)
     if any(METRICS[name].halves for name in chosen):
         check_enough(evaluation.reader, evaluation.request)
     return Plan(tuple(chosen), left_out)

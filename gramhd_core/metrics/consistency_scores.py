@@ -101,7 +101,7 @@ def neus(evaluation: Evaluation) -> Score:
         caption = f"{views.name}: views, NeuS's re-renderings, {GAIN} times their difference; {fit.psnr:.1f} dB"
         return Seen(numbers, {"reconstruction": Picture(beside(views.rgb, fit.rgb), caption)})
 
-    how = {"setting": config.name, "iterations": config.iterations, "size": size, "seen at": native}
+    how = {"setting": config.name, "iterations": config.iterations, "size": size, "seen_at": native}
     return over_identities(evaluation, look, f"Fitting NeuS ({name})", steps_each=config.iterations, **how)
 
 

@@ -21,6 +21,7 @@ from gramhd_core.data.landmarks import Face, LandmarkDetector
 from gramhd_core.data.pose import HeadPose, PoseError, fit_pose
 from gramhd_core.data.subjects import FACES
 from gramhd_core.data.templates import Template, template_for
+from gramhd_core.geometry.camera import Camera
 from gramhd_core.geometry.rays import camera_rays
 from gramhd_core.metrics.reprojection import head_of
 from gramhd_core.metrics.shooting import Pictures
@@ -96,8 +97,7 @@ def relief_error(reader: LandmarkReader, views: ViewSet, view: int) -> float:
         F.grid_sample(values, grid, mode="nearest", align_corners=False)[0, 0, 0]
         for values in (along.nan_to_num(), shown)
     )
-    pitch, yaw = seen.pose.pitch, seen.pose.yaw
-    axis = (math.cos(pitch) * math.sin(yaw), math.sin(pitch), math.cos(pitch) * math.cos(yaw))
-    expected = torch.from_numpy(reader.template.points @ np.array(axis)).float()
+    axis = Camera.orbit(seen.pose.pitch, seen.pose.yaw, size=1).position[0]
+    expected = torch.from_numpy(reader.template.points).float() @ axis
     apart = (there - expected)[(whole > 0) & torch.from_numpy(seen.face.found)]
     return float((apart - apart.median()).abs().mean()) if len(apart) >= FEWEST else math.nan

@@ -5,7 +5,6 @@ Names of scores of other protocols than `house` end in the protocol's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from gramhd_core.metrics.evaluation import Evaluation
@@ -81,16 +80,15 @@ def requests(evaluation: Evaluation, kind: str) -> list[QualityRequest]:
     return found
 
 
-def refuse_early(evaluation: Evaluation, kinds: Iterable[str]) -> None:
+def refuse_early(evaluation: Evaluation) -> None:
     """BadArgument, BadDataset or MissingDependency for what cannot be compared: before the first head is made."""
-    for kind in kinds:
-        for request in requests(evaluation, kind):
-            known_features(request.features)
-            if evaluation.images is not None:
-                protocols_for(evaluation.images, evaluation.reader, request)
-                continue
-            for protocol in request.chosen:
-                protocol.reals_of(len(evaluation.reader), where=str(evaluation.reader.path))
+    known_features(evaluation.request.features)
+    for request in requests(evaluation, "fid"):  # protocols and counts are those of all kinds
+        if evaluation.images is not None:
+            protocols_for(evaluation.images, evaluation.reader, request)
+            continue
+        for protocol in request.chosen:
+            protocol.reals_of(len(evaluation.reader), where=str(evaluation.reader.path))
 
 
 def _scored(evaluation: Evaluation, request: QualityRequest, *, frontal: bool) -> tuple[SetScores, ...]:

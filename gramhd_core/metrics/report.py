@@ -20,7 +20,7 @@ from PIL import Image
 
 from gramhd_core import __version__, files
 from gramhd_core.errors import BadArgument
-from gramhd_core.metrics import KINDS, METRICS, Plan, evaluate, planned
+from gramhd_core.metrics import METRICS, OF_SETS, Plan, evaluate, planned
 from gramhd_core.metrics.evaluation import Evaluation
 from gramhd_core.metrics.extractors import known_features
 from gramhd_core.metrics.picture_sets import RealPictures
@@ -88,7 +88,7 @@ def heading(evaluation: Evaluation, plan: Plan, system: dict[str, Any]) -> dict[
             "procedural": "heads" in evaluation.given,
         }
     request = json.loads(json.dumps(asdict(evaluation.request)))
-    if set(plan.names) & set(KINDS):
+    if OF_SETS & set(plan.names):
         request["features"] = known_features(evaluation.request.features)  # `auto` depends on what is on the machine
     return {
         "format": FORMAT,
