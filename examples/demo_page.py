@@ -33,7 +33,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin: 2.5rem 0 0; font-size: 1.2rem; } p { margin: .2rem 0 .8rem; }
 img, video { max-width: 100%; height: auto; border-radius: 4px; margin: 0 .5rem .5rem 0; }
-table { border-collapse: collapse; } th, td { padding: .25rem 1.5rem .25rem 0; text-align: left; }
+table { border-collapse: collapse; } th, td { padding: .25rem .75rem .25rem 0; text-align: left; }
 td + td, th + th { text-align: right; font-variant-numeric: tabular-nums; } .missing { color: #b00020; }
 """
 
