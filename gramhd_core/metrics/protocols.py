@@ -101,7 +101,7 @@ class Protocol:
         """Size and number of KID's subsets. They shrink to what is there, and the only subset is then taken once."""
         size = min(self.kid_subset, fakes, reals)
         assert size == self.kid_subset or self.halves, "named protocols are refused before"
-        return size, self.kid_subsets if min(fakes, reals) > size else 1
+        return size, self.kid_subsets if max(fakes, reals) > size else 1
 
 
 PROTOCOLS: dict[str, Protocol] = {

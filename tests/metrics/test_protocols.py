@@ -46,6 +46,9 @@ def test_the_subsets_of_the_house_shrink_to_what_is_there() -> None:
     house = known_protocols(["house"], samples=40)[0]
     assert house.subset_of(40, 40) == (40, 1)
     assert house.subset_of(3000, 2000) == (1000, 20)
+    official = PROTOCOLS["official-eval"]
+    assert official.subset_of(1000, 70_000) == (1000, 100), "the subsets of one side still differ"
+    assert official.subset_of(1000, 1000) == (1000, 1)
     with pytest.raises(BadArgument, match="16 or more"):
         known_protocols(["house"], samples=15)
 
