@@ -20,7 +20,7 @@ from gramhd_core import __version__
 from gramhd_core.errors import BadCheckpoint, CannotWrite
 from gramhd_core.metrics.extractors import Extractor
 from gramhd_core.metrics.picture_sets import PictureSet
-from gramhd_core.metrics.provenance import commit
+from gramhd_core.metrics.provenance import commit, versions
 from gramhd_core.progress import Progress, Silent
 from gramhd_core.tensor_files import load_tensors, save_tensors
 from gramhd_core.world import ALONE, World
@@ -121,7 +121,7 @@ class _Shelf:
             "layer": extractor.layer,
             "weights": extractor.fingerprint,
             "library": extractor.library,
-            "code": [__version__, commit()],
+            "code": [__version__, commit(), versions()],
         }  # fmt: skip
 
     def find(self, pose: str) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -10,22 +11,26 @@ from pathlib import Path
 
 import torch
 
-LIBRARIES = ("torch", "torch-fidelity", "numpy")
+LIBRARIES = ("torch", "torch-fidelity", "numpy", "scipy", "pillow", "scikit-image")
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "gramhd_core"  # the folder of all code that numbers come from
 
 
 @cache
-def commit() -> str | None:
-    """The commit of the code, where it is a git checkout; None elsewhere."""
-    root = Path(__file__).resolve().parents[2]
+def commit(root: Path = ROOT) -> str | None:
+    """The commit of the code, where it is a git checkout, with a plus and 8 digits of what was changed since; None
+    elsewhere."""
     if not (root / ".git").exists():
         return None
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
+
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        )
+        head, changes = git("rev-parse", "--short=12", "HEAD"), git("diff", "HEAD", "--", PACKAGE)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return head.decode().strip() + (f"+{hashlib.sha256(changes).hexdigest()[:8]}" if changes else "")
 
 
 def versions() -> dict[str, str]:
