@@ -22,10 +22,10 @@ from gramhd_core.geometry.camera import Camera
 from gramhd_core.metrics.extractors import fingerprint_of
 from gramhd_core.metrics.image_files import PlainImages
 from gramhd_core.metrics.protocols import REAL_SEED
-from gramhd_core.outputs.shots import device_of, latent_of_seed, render_shots
+from gramhd_core.metrics.shooting import knows_camera, shots_of
+from gramhd_core.outputs.shots import device_of, latent_of_seed
 
 FRONTAL = ", made for the front"  # of a look: the head does not know where it is seen from
-PROBES = (0.2, -0.4), (-0.2, 0.4)  # pitch and yaw of two cameras that a view-dependent head answers differently
 
 
 class PictureSet(Protocol):
@@ -123,13 +123,9 @@ class GeneratedPictures:
         return {**made, "size": self.size, "labels": labels}
 
     @cached_property
-    @torch.no_grad()
     def view_dependent(self) -> bool:
-        """Whether a head made for another camera looks different: seed 0 is asked."""
-        latent, _ = latent_of_seed(self.generator, 0, truncation=1.0)
-        first, second = (self.generator.cameras.at(*pose, size=32) for pose in PROBES)
-        seen = [self._shot(latent, first, made_for=camera) for camera in (first, second)]
-        return not torch.equal(*seen)
+        """See `knows_camera`."""
+        return knows_camera(self.generator)
 
     @torch.no_grad()
     def pictures(self, places: Sequence[int], poses: Sequence[str]) -> Tensor:
@@ -167,7 +163,5 @@ class GeneratedPictures:
 
     def _shot(self, latent: Latent, cameras: Camera, *, made_for: Camera | None) -> Tensor:
         """uint8 [L, 3, S, S]"""
-        device = device_of(self.generator)
-        scene = self.generator.scene(latent, None if made_for is None else made_for.to(device))
-        views = [torch.from_numpy(shots.rgb) for shots in render_shots(scene, cameras, device=device)]
-        return torch.cat(views).movedim(-1, 1).contiguous()
+        shots = shots_of(self.generator, latent, cameras, made_for=made_for)
+        return torch.from_numpy(shots.rgb).movedim(-1, 1).contiguous()
