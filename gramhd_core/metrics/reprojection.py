@@ -207,8 +207,8 @@ def head_of(views: ViewSet) -> Tensor:
 
 def chosen(views: ViewSet, places: Tensor) -> ViewSet:
     """Some of the views, by their places int64 [n]."""
-    some = (None if part is None else part[places] for part in (views.alpha, views.distance))
-    return ViewSet(views.name, views.cameras[places], views.rgb[places], *some)
+    alpha, distance = (None if part is None else part[places] for part in (views.alpha, views.distance))
+    return ViewSet(views.name, views.cameras[places], views.rgb[places], alpha, distance)
 
 
 def angles_between(cameras: Camera) -> Tensor:

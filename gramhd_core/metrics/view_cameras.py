@@ -13,7 +13,7 @@ Cameras stand in one of
 The world is brought to the house's own (docs/conventions.md): the point that the cameras look at, nearest to all their
 axes by least squares, becomes the origin, and their mean distance to it 1. If the cameras stand on average more than
 `ASKEW` radians from +z (another idea of the axes), the world is also turned, so that they stand around +z with their
-mean up towards +y.
+mean up towards +y. Cameras all around the head stand nowhere on average: their axes stay.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from gramhd_core.errors import BadImage, BadLabels
 ASKEW = 0.5  # radians
 MILLIMETRES = 0.001  # nerfstudio's unit of depth, unless the file says another
 OFF_CENTRE = 0.02  # of the picture's side: how far the principal point may be from the middle
+ROUND = 0.1  # of a mean of unit vectors: below it they cancel each other
 RIGID = 1e-3  # how far a rotation may be from one
 
 
@@ -179,11 +180,12 @@ def house_frame(matrices: Tensor, *, source: str) -> tuple[Tensor, float]:
 
 
 def _upright(matrices: Tensor) -> Tensor:
-    back = F.normalize(F.normalize(matrices[:, :3, 3], dim=-1).mean(dim=0), dim=0)
-    if back[2] > math.cos(ASKEW):
+    middle, up = F.normalize(matrices[:, :3, 3], dim=-1).mean(dim=0), matrices[:, :3, 1].mean(dim=0)
+    back = F.normalize(middle, dim=0)
+    right = torch.linalg.cross(up, back)
+    if middle.norm() <= ROUND or right.norm() <= ROUND or back[2] > math.cos(ASKEW):
         return matrices
-    up = matrices[:, :3, 1].mean(dim=0)
-    right = F.normalize(torch.linalg.cross(up, back), dim=0)
+    right = F.normalize(right, dim=0)
     turn = torch.eye(4, dtype=matrices.dtype)
     turn[:3, :3] = torch.stack([right, torch.linalg.cross(back, right), back])
     return turn @ matrices

@@ -1,7 +1,8 @@
 """Views of heads in folders: pictures with their cameras, made by anybody.
 
-V views of S x S pixels. A folder holds one identity, or one in each of its subfolders. Which camera
-took which picture is read by `metrics/view_cameras.py`.
+V views of S x S pixels. A folder holds one identity, or one in each of its subfolders. An identity may have a folder
+`sweep` of its own, with pictures taken in small level steps: those of an epipolar strip. Which camera took which
+picture is read by `metrics/view_cameras.py`.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ from gramhd_core.outputs.depth_images import NOTES, UNITS_PER_LEVEL, depth16
 from gramhd_core.outputs.images import save_png
 
 FEWEST = 3  # views of an identity
+SWEEP = "sweep"
 
 
-def load_views(folder: Path | str) -> list[ViewSet]:
-    """The identities of a folder, sorted by name.
+def load_views(folder: Path | str, *, most: int | None = None) -> list[ViewSet]:
+    """The identities of a folder, sorted by name; `most`: no more than so many are read.
 
     BadDataset: no folder, empty, no cameras, fewer than 3 views, pictures of several sizes. BadLabels: cameras that are
     none. BadImage: pictures that are not square or cannot be read.
     """
     folder = Path(folder)
-    sets = [_load(place) for place in _places(folder)]
-    for views in sets[1:]:
+    sets = [_with_sweep(place) for place in identity_folders(folder)[:most]]
+    for views in (one for known in sets for one in (known, known.sweep) if one is not None):
         if views.cameras.width != sets[0].cameras.width:
             raise _several_sizes(views.name, views.rgb[0], sets[0].name, sets[0].rgb[0])
     return sets
@@ -79,8 +81,8 @@ def write_views(folder: Path | str, views: ViewSet) -> Path:
 # ---------------------------------------------------------------------------------------------- folders
 
 
-def _places(folder: Path) -> list[Path]:
-    """The folders that hold an identity each."""
+def identity_folders(folder: Path) -> list[Path]:
+    """The folders that hold an identity each, sorted by name. BadDataset if there is none."""
     if not folder.is_dir():
         raise BadDataset(f"{folder} is no folder", expected="views lie in a folder", remedy="check the path")
     if has_cameras(folder):
@@ -95,6 +97,13 @@ def _places(folder: Path) -> list[Path]:
         expected=f"an identity is a folder of pictures whose {TRANSFORMS_FILE} or {LABEL_FILE} has their cameras",
         remedy="add that file, or give pictures alone with --images" if pictures else "check the path",
     )
+
+
+def _with_sweep(folder: Path) -> ViewSet:
+    views, below = _load(folder), folder / SWEEP
+    if not has_cameras(below):
+        return views
+    return views._replace(sweep=_load(below)._replace(name=views.name))
 
 
 def _load(folder: Path) -> ViewSet:

@@ -27,7 +27,8 @@ class ViewSet(NamedTuple):
     """V pictures of one still head.
 
     cameras: [V]. rgb: uint8 [V, 3, S, S]. alpha: float [V, S, S] in [0, 1], what is not background; distance: float
-    [V, S, S] along the rays in world units; both None where nobody knows.
+    [V, S, S] along the rays in world units; both None where nobody knows. sweep: others of the same head, in small
+    level steps, where somebody took them.
     """
 
     name: str
@@ -35,12 +36,13 @@ class ViewSet(NamedTuple):
     rgb: Tensor
     alpha: Tensor | None = None
     distance: Tensor | None = None
+    sweep: ViewSet | None = None
 
 
 def fingerprint_of_views(sets: Sequence[ViewSet]) -> str:
     """16 digits that change with any pixel, distance or camera."""
     digest = hashlib.sha256()
-    for views in sets:
+    for views in (one for known in sets for one in (known, known.sweep) if one is not None):
         poses, fov = views.cameras.world_from_camera, views.cameras.fov_degrees
         for part in (views.rgb, views.alpha, views.distance, poses, fov):
             digest.update(b"none" if part is None else part.contiguous().numpy().tobytes())

@@ -16,8 +16,9 @@ from gramhd_core.data.exports import TRANSFORMS_FILE
 from gramhd_core.data.pose_conversions import OPENCV_FROM_OPENGL
 from gramhd_core.errors import GramhdError
 from gramhd_core.geometry.camera import Camera
+from gramhd_core.metrics.view_cameras import house_frame
 from gramhd_core.metrics.view_files import load_views, write_views
-from gramhd_core.metrics.views import ViewSet
+from gramhd_core.metrics.views import ViewSet, fingerprint_of_views
 
 SIZE = 8
 
@@ -104,7 +105,9 @@ def test_unknown_depth_is_nan(folder: Path) -> None:
 
 def test_one_lens_for_all_suffixes_left_out_and_transparency(folder: Path) -> None:
     for path in (folder / "images").iterdir():
-        Image.open(path).convert("RGBA").save(path)
+        glass = Image.open(path).convert("RGBA")
+        glass.putalpha(51)
+        glass.save(path)
 
     def plain(document: dict) -> None:
         for key in ("w", "h", "cx", "cy"):
@@ -117,7 +120,31 @@ def test_one_lens_for_all_suffixes_left_out_and_transparency(folder: Path) -> No
 
     (found,) = load_views(edit(folder, plain))
     assert found.distance is None and torch.allclose(found.cameras.fov_degrees, torch.tensor(12.0))
-    assert found.alpha is None or (found.alpha == 1).all()
+    assert found.alpha is not None and torch.allclose(found.alpha, torch.tensor(0.2))
+
+
+def test_a_sweep_lies_beside_the_views(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_views(tmp_path / name, views())
+        write_views(tmp_path / name / "sweep", views(count=6)._replace(alpha=None))
+    first, second = load_views(tmp_path)
+    assert (first.name, second.name) == ("a", "b") and len(first.rgb) == 4
+    assert first.sweep is not None and first.sweep.name == "a" and len(first.sweep.rgb) == 6
+    assert [found.name for found in load_views(tmp_path, most=1)] == ["a"]
+    before = fingerprint_of_views([first])
+    assert before != fingerprint_of_views([first._replace(sweep=None)])
+    write_views(tmp_path / "b" / "sweep", views(2 * SIZE))
+    with pytest.raises(GramhdError, match="all views must have one size"):
+        load_views(tmp_path)
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.8])
+def test_cameras_all_around_keep_their_axes(pitch: float) -> None:
+    ring = Camera.orbit(torch.full((12,), pitch), torch.arange(12) * (2 * math.pi / 12), size=8).world_from_camera
+    found, scale = house_frame(ring.double(), source="a ring")
+    assert torch.allclose(found[:, :3, :3], ring[:, :3, :3].double(), atol=1e-6)
+    assert torch.allclose(torch.linalg.det(found[:, :3, :3]), torch.ones(12, dtype=torch.float64))
+    assert scale == pytest.approx(1, abs=1e-4)
 
 
 def test_labels_of_eg3d_are_the_same_cameras(folder: Path) -> None:
