@@ -27,7 +27,8 @@ Views = Annotated[
     Path | None,
     typer.Option(
         "--views",
-        help="Instead of a model: pictures of heads from many sides, with transforms.json or dataset.json.",
+        help="Instead of a model: pictures of heads from many sides, with transforms.json or dataset.json; for epi a "
+        "folder sweep beside them.",
         show_default=False,
     ),
 ]
@@ -49,7 +50,8 @@ Samples = Annotated[
 Identities = Annotated[
     int | None,
     typer.Option(
-        help="How many heads to look at from many sides; 10 if not given, the paper has 50.", show_default=False
+        help="How many heads to look at from many sides; if not given, 10 of a model and all of --views.",
+        show_default=False,
     ),
 ]
 Protocols = Annotated[
@@ -115,20 +117,27 @@ class Judged(NamedTuple):
     system: dict[str, Any]
 
 
-def load(given: Inputs, request: EvaluationRequest, *, device: str, **how: Any) -> Judged:
-    """Everything the options name, read and checked. how: what `Evaluation` takes besides."""
+def load(given: Inputs, request: EvaluationRequest, *, device: str, every: bool = False, **how: Any) -> Judged:
+    """Everything the options name, read and checked. every: all identities of views are judged, whatever the request
+    says. how: what `Evaluation` takes besides."""
+    from dataclasses import replace
+
     from gramhd_core.data.dataset import DatasetReader
     from gramhd_core.metrics.evaluation import Evaluation
 
     reader = DatasetReader(given.data) if given.data else None
     if given.ckpt is not None:
         judged, system = _model(given.ckpt, untrained=given.untrained, device=device)
+    elif given.views:
+        judged, system = _views(given.views, request.size, most=None if every else request.identities)
+        request = replace(request, identities=len(judged))
     else:
-        judged, system = _images(given.images, request.size) if given.images else _views(given.views, request.size)
+        judged, system = _images(given.images, request.size)
     return Judged(Evaluation(judged, reader, request=request, device=device, **how), system)
 
 
-def _images(path: Path, size: int | None) -> tuple[Any, dict[str, Any]]:
+def _images(path: Path | None, size: int | None) -> tuple[Any, dict[str, Any]]:
+    assert path is not None
     from gramhd_core.metrics.image_files import PlainImages
 
     images = PlainImages(path, size=size)
@@ -136,21 +145,20 @@ def _images(path: Path, size: int | None) -> tuple[Any, dict[str, Any]]:
     return images, _system("images", path, images.fingerprint, size=images.size, facts=facts)
 
 
-def _views(path: Path | None, size: int | None) -> tuple[Any, dict[str, Any]]:
-    assert path is not None
+def _views(path: Path, size: int | None, *, most: int | None) -> tuple[Any, dict[str, Any]]:
     if size is not None:
         raise BadArgument(
             f"--size {size} with --views",
             expected="views are judged as they are",
             remedy="drop it, or resize the files",
         )
-    from gramhd_core.metrics.view_files import load_views
+    from gramhd_core.metrics.view_files import identity_folders, load_views
     from gramhd_core.metrics.views import fingerprint_of_views
 
-    sets = load_views(path)
+    sets, there = load_views(path, most=most), len(identity_folders(path))
     size, counts = sets[0].cameras.width, sorted({len(views.cameras) for views in sets})
     many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    heads = f"{len(sets)} identit{'ies' if len(sets) > 1 else 'y'}"
+    heads = f"{len(sets)}{f' of {there}' if there > len(sets) else ''} identit{'ies' if there > 1 else 'y'}"
     facts = [f"{heads}, {many} views each, {size} × {size}"]
     return sets, _system("views", path, fingerprint_of_views(sets), size=size, facts=facts)
 

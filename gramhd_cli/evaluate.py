@@ -128,7 +128,13 @@ def evaluate(
     place = launch.place(device)
     with launch.world(place) as world, launch.progress() as progress:
         judged = eval_inputs.load(
-            given, request, device=place, cache=cache or default_cache(), world=world, progress=progress
+            given,
+            request,
+            device=place,
+            every=identities is None and not quick,
+            cache=cache or default_cache(),
+            world=world,
+            progress=progress,
         )
         asked = metrics or () if ALL in (metrics or (ALL,)) else names
         document = make_report(judged.evaluation, asked, system=judged.system, out=out, force=force)

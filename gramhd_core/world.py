@@ -23,6 +23,7 @@ from gramhd_core.errors import BadConfig, GramhdError, LostProcess
 Item = TypeVar("Item")
 BUCKET = 2**24  # gradients that travel together: numbers, 64 MiB of fp32
 PATIENCE = timedelta(minutes=30)  # for the slowest process: saving, decoding, compiling
+LONG = timedelta(days=30)  # for one that fits something while others have nothing left to do
 
 
 class Part(NamedTuple):
@@ -90,6 +91,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    patient: Any = None  # the same processes, as a group whose calls wait `LONG`
 
     @property
     def first(self) -> bool:
@@ -131,13 +133,14 @@ class World:
         self._reduce(total)
         return total / self.size
 
-    def highest(self, level: int) -> int:
-        """The highest level that any process gives: how one process stops all of them after the same step."""
+    def highest(self, level: int, *, patient: bool = False) -> int:
+        """The highest level that any process gives: how one process stops all of them after the same step. patient:
+        see `agreed`."""
         if self.size == 1:
             return level
         levels = torch.tensor(level)
         with _others_alive():
-            dist.all_reduce(levels, op=dist.ReduceOp.MAX)
+            dist.all_reduce(levels, op=dist.ReduceOp.MAX, group=self.patient if patient else None)
         return int(levels)
 
     def gather(self, value: Item) -> list[Item]:
@@ -159,10 +162,11 @@ class World:
         return values
 
     @contextlib.contextmanager
-    def agreed(self) -> Iterator[None]:
+    def agreed(self, *, patient: bool = False) -> Iterator[None]:
         """A user error inside, in any process, is raised in all of them: nobody waits for one that has given up.
 
-        Nothing inside may communicate: a process that fails leaves the block early.
+        Nothing inside may communicate: a process that fails leaves the block early. patient: the work inside may take
+        some processes hours more than others; a process that dies is noticed all the same.
         """
         error: GramhdError | None = None
         try:
@@ -171,7 +175,7 @@ class World:
             if self.size == 1:
                 raise
             error = caught
-        if self.highest(int(error is not None)):
+        if self.highest(int(error is not None), patient=patient):
             raise next(known for known in self.gather(error) if known is not None) from error
 
     def _reduce(self, total: Tensor) -> None:
@@ -196,8 +200,9 @@ def joined(device: str, *, rank: int, size: int, meeting: str = "env://") -> Ite
         torch.cuda.set_device(device)
     with _others_alive():
         dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
+        patient = dist.new_group(backend="gloo", timeout=LONG)
     try:
-        yield World(rank, size)
+        yield World(rank, size, patient)
         with _others_alive():
             dist.monitored_barrier() if backend == "gloo" else dist.barrier()
     finally:

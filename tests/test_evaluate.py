@@ -144,6 +144,35 @@ def test_a_report_of_pictures_that_have_changed_does_not_go_on(
     assert json.loads(file.read_text("utf-8"))["metrics"]["fid"]["values"] != before
 
 
+def test_a_report_takes_scores_of_pictures_later(
+    model: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--ckpt", str(model), "--data", str(heads), "--samples", "16", "--out", str(tmp_path / "r")]
+    for metric in ("geometry", "fid", "diversity"):
+        assert app.run(["eval", metric, *words]) == 0, capsys.readouterr().err
+    document = json.loads((tmp_path / "r" / "report.json").read_text("utf-8"))
+    assert list(document["metrics"]) == ["fid", "geometry", "diversity"]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_first_head(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GramHd, "scene", lambda *_: pytest.fail("a head was made"))
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    assert app.run(["eval", "reprojection", "--ckpt", str(model), "--out", str(tmp_path / "notes.txt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and (tmp_path / "notes.txt").read_text("utf-8") == "mine"
+
+
+def test_all_identities_of_a_folder_are_judged(views: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["eval", "reprojection", "--views", str(views), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["metrics"]["reprojection"]["protocol"]["identities"] == document["request"]["identities"] == 2
+    assert app.run(["eval", "reprojection", "--views", str(views), "--identities", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["metrics"]["reprojection"]["each"]["reprojection PSNR"]) == 1
+    assert document["system"]["facts"] == ["1 of 2 identities, 5 views each, 32 × 32"]
+
+
 def test_wrong_features_are_refused_before_the_first_head(
     model: Path, heads: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,8 +68,8 @@ def two(tmp_path: Path) -> Callable[[str], list[subprocess.CompletedProcess[str]
         "with joined('cpu', rank=rank, size=2, meeting=meeting) as world:\n"
     )
 
-    def run(code: str) -> list[subprocess.CompletedProcess[str]]:
-        body = head + "".join(f"    {line}\n" for line in code.splitlines())
+    def run(code: str, before: str = "") -> list[subprocess.CompletedProcess[str]]:
+        body = before + head + "".join(f"    {line}\n" for line in code.splitlines())
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         if sys.platform == "linux":
             environment["GLOO_SOCKET_IFNAME"] = "lo"
@@ -136,6 +136,25 @@ def test_two_processes_have_the_gradients_and_the_errors_of_one(two: Callable) -
     """The batch's spread couples its items, through R1 to second order."""
     for done in two(SHARED_JUDGE):
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_only_patient_work_may_take_longer_than_others_wait(two: Callable) -> None:
+    code = """
+import time
+with world.agreed(patient=True):
+    time.sleep(6 * (1 - rank))
+try:
+    with world.agreed():
+        time.sleep(6 * (1 - rank))
+except LostProcess:
+    raise SystemExit(7)
+"""
+    first, second = two(
+        code, "import datetime\nimport gramhd_core.world\ngramhd_core.world.PATIENCE = datetime.timedelta(seconds=3)\n"
+    )
+    assert second.returncode == 7, second.stderr
+    assert first.returncode != 0
 
 
 @pytest.mark.slow

@@ -74,16 +74,20 @@ METRICS: dict[str, Metric] = {
     "consistency": Metric(truth_scores.consistency, ("ckpt",), photographs=True),
     "diversity": Metric(truth_scores.diversity, ("ckpt heads",), photographs=True, halves=True),
     "depth": Metric(
-        consistency_scores.depth, ("ckpt heads", "depth heads", "ckpt landmarks", "depth landmarks"), refuse=face_reader
+        consistency_scores.depth,
+        ("ckpt heads", "depth heads", "ckpt landmarks", "depth landmarks"),
+        together=True,
+        refuse=face_reader,
     ),
-    "epi": Metric(consistency_scores.epi, ("ckpt", "sweep")),
-    "reprojection": Metric(consistency_scores.reprojection, ("ckpt", "depth")),
+    "epi": Metric(consistency_scores.epi, ("ckpt", "sweep"), together=True),
+    "reprojection": Metric(consistency_scores.reprojection, ("ckpt", "depth"), together=True),
     "identity": Metric(
         consistency_scores.identity,
         ("ckpt heads", "views heads", "ckpt recogniser", "views recogniser"),
+        together=True,
         refuse=load_recogniser,
     ),
-    "neus": Metric(consistency_scores.neus, ("ckpt", "views")),
+    "neus": Metric(consistency_scores.neus, ("ckpt", "views"), together=True),
     "speed": Metric(speed.speed, ("ckpt",), first=True),
 }
 

@@ -6,13 +6,14 @@ One number per identity, their mean and its interval; pictures of the first iden
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gramhd_core.data.procedural_heads import render_head
+from gramhd_core.geometry.camera import Camera
 from gramhd_core.metrics import neus_config, neus_fitting
 from gramhd_core.metrics.depth import depth_error, read_identity
 from gramhd_core.metrics.epipolar import epi as epipolar
@@ -22,12 +23,14 @@ from gramhd_core.metrics.identity import identity as drift
 from gramhd_core.metrics.landmark_readings import face_reader, relief_error
 from gramhd_core.metrics.reprojection import middle_view
 from gramhd_core.metrics.reprojection import reprojection as reprojected
-from gramhd_core.metrics.scores import Picture, Score, score_of_each
-from gramhd_core.metrics.sitters import Sitter, analytic, sheet, sitters, tiled
-from gramhd_core.metrics.views import COUNT, ViewSet
+from gramhd_core.metrics.scores import REACH, Picture, Score, Seen, score_of_each
+from gramhd_core.metrics.sitters import Sitter, analytic, heads_of_data, sheet, sitter, strip_of, tiled
+from gramhd_core.metrics.views import ViewSet, around
 from gramhd_core.outputs.depth_images import depth_preview, depth_range
+from gramhd_core.outputs.trajectories import epi as epi_cameras
 from gramhd_core.progress import Progress, Silent
 
+MODEL, CEILING = "head", "analytic head"  # who is looked at
 NEUS_SIZE = 64  # pixels, of the fast settings
 STEPS = 129, 65  # of a sweep; of a preview's
 SHOWN = 5  # views of a reconstruction
@@ -44,41 +47,44 @@ class Within(Silent):
         self.whole.advance(steps, note)
 
 
-class Seen(NamedTuple):
-    """Of one identity: numbers by name, and pictures (only of the first)."""
+def over_identities(
+    evaluation: Evaluation, look: Callable[[Sitter, bool], Seen], title: str, *, sweep: int = 0, **how: Any
+) -> Score:
+    """`look` at every identity and at as many analytic heads; it is told whether pictures are wanted. Several processes
+    share the heads; all of them call this, the first one has the score.
 
-    numbers: dict[str, float]
-    pictures: dict[str, Picture]
-
-
-def over_identities(evaluation: Evaluation, look: Callable[[Sitter, bool], Seen], title: str, **how: Any) -> Score:
-    """`look` at every identity and then at as many analytic heads; it is told whether pictures are wanted.
-
-    how: fields of the protocol; `sweep`: cameras of a level sweep instead of those around; `steps_each`: steps of
-    progress that `look` itself takes for an identity.
+    sweep: how many level views `look` asks for, 1 for the frontal one alone; 0 where it asks for those around. how:
+    fields of the protocol; `steps_each`: steps of progress that `look` itself takes for an identity.
     """
+    world, notebook = evaluation.world, evaluation.notebook
     count = len(evaluation.views[: evaluation.request.identities]) or evaluation.request.identities
-    ceiling = "heads" in evaluation.given
     steps_each = how.pop("steps_each", 1)
-    own = 0 if steps_each > 1 else 1
-    evaluation.progress.start(title, count * (2 if ceiling else 1) * steps_each)
-    found, like = [], None
-    for like in sitters(evaluation):
-        found.append(look(like, not found))
-        evaluation.progress.advance(own)
-    best: list[Seen] = []
-    for head in analytic(evaluation, like):
-        best.append(look(head, not best))
-        evaluation.progress.advance(own)
+    sitters = [(MODEL, place) for place in range(count)]
+    sitters += [(CEILING, place) for place in range(min(count, len(heads_of_data(evaluation))))]
+    mine, found = world.share(sitters), {}
+    evaluation.progress.start(title, len(mine) * steps_each)
+    with world.agreed(patient=True):
+        for kind, place in mine:
+            name = f"{title}, {kind} {place}"
+            seen = notebook.find(name)
+            if seen:
+                evaluation.progress.advance(steps_each, note="kept")
+            else:
+                seen = look((analytic if kind == CEILING else sitter)(evaluation, place), place == 0)
+                notebook.keep(name, seen)
+                evaluation.progress.advance(0 if steps_each > 1 else 1)
+            found[kind, place] = seen
     evaluation.progress.finish()
-    pictures = dict(found[0].pictures)
-    if best:
-        shown = best[0].pictures.items()
-        pictures |= {f"{name}-ceiling": Picture(image, f"{caption} (ceiling)") for name, (image, caption) in shown}
-    protocol = {"identities": count, **_how_seen(evaluation), **how}
-    if (steps := protocol.pop("sweep", None)) and not evaluation.views:
-        protocol |= {"views": steps, "poses": "a level sweep" if steps > 1 else "frontal"}
-    return score_of_each(_columns(found), ceiling=_columns(best), protocol=protocol, pictures=pictures)
+    shares = world.collect(found)
+    if shares is None:
+        return Score({})
+    seen = {name: one for share in shares for name, one in share.items()}
+    own, best = ([seen[name] for name in sitters if name[0] == kind] for kind in (MODEL, CEILING))
+    pictures = dict(own[0].pictures)
+    for name, (image, caption) in best[0].pictures.items() if best else ():
+        pictures[f"{name}-ceiling"] = Picture(image, f"{caption} (ceiling)")
+    protocol = {"identities": count, **_how_seen(evaluation, sweep), **how}
+    return score_of_each(_columns(own), ceiling=_columns(best), protocol=protocol, pictures=pictures)
 
 
 def neus(evaluation: Evaluation) -> Score:
@@ -91,8 +97,8 @@ def neus(evaluation: Evaluation) -> Score:
     size = native if request.neus == "paper" else min(NEUS_SIZE, native)
     device, ending = str(evaluation.device), "" if config is neus_config.PAPER else f" ({name})"
 
-    def look(sitter: Sitter, wanted: bool) -> Seen:
-        views = sitter.around(size=size)
+    def look(who: Sitter, wanted: bool) -> Seen:
+        views = who.around(size=size)
         rng = torch.Generator().manual_seed(0)
         fit = neus_fitting.fit(views, config, rng=rng, progress=Within(evaluation.progress), device=device)
         numbers = {f"NeuS PSNR{ending}": fit.psnr, f"NeuS SSIM{ending}": fit.ssim}
@@ -108,8 +114,8 @@ def neus(evaluation: Evaluation) -> Score:
 def reprojection(evaluation: Evaluation) -> Score:
     """Views moved to each other through their distances: neighbours, and the frontal view to all others."""
 
-    def look(sitter: Sitter, wanted: bool) -> Seen:
-        views = sitter.around()
+    def look(who: Sitter, wanted: bool) -> Seen:
+        views = who.around()
         found = reprojected(views)
         numbers = {
             "reprojection PSNR": found.neighbours.psnr,
@@ -132,15 +138,15 @@ def epi(evaluation: Evaluation) -> Score:
     """What an epipolar strip shows: how well every step of a sweep follows from the one before, and what flickers."""
     steps = STEPS[evaluation.request.quick]
 
-    def look(sitter: Sitter, wanted: bool) -> Seen:
-        found = epipolar(sitter.sweep(steps=steps))
+    def look(who: Sitter, wanted: bool) -> Seen:
+        found = epipolar(who.sweep(steps=steps))
         numbers = {
             "EPI residual PSNR": found.residual_psnr,
             "EPI percentage": found.percentage,
             "EPI flicker": found.flicker,
             "EPI followed": found.followed,
         }
-        caption = f"{sitter.name}: one line of the picture in every view of a sweep"
+        caption = f"{who.name}: one line of the picture in every view of a sweep"
         return Seen(numbers, {"strip": Picture(found.strip.numpy(), caption)} if wanted else {})
 
     return over_identities(evaluation, look, "Sweeping past heads", size=size_of(evaluation), sweep=steps)
@@ -150,17 +156,23 @@ def identity(evaluation: Evaluation) -> Score:
     """How far what a network reads of a head drifts while the head is turned, in the distance of different heads; of
     photographs, how alike a network for recognising people finds the views of a head."""
     if "heads" not in evaluation.given:
-        seen = [sitter.around()._replace(alpha=None, distance=None) for sitter in sitters(evaluation)]
-        found = recognition(seen)
-        return score_of_each(
-            {"recognised as the same": found.each},
-            protocol={"network": FILE, "identities": len(seen), **_how_seen(evaluation)},
-        )
+        return _recognition(evaluation)
 
-    def look(sitter: Sitter, wanted: bool) -> Seen:
-        return Seen({"identity drift": drift([sitter.around()]).drift}, {})
+    def look(who: Sitter, wanted: bool) -> Seen:
+        return Seen({"identity drift": drift([who.around()]).drift}, {})
 
     return over_identities(evaluation, look, "Reading turned heads", size=size_of(evaluation))
+
+
+def _recognition(evaluation: Evaluation) -> Score:
+    with evaluation.world.agreed(patient=True):
+        if not evaluation.world.first:
+            return Score({})
+        count = len(evaluation.views[: evaluation.request.identities]) or evaluation.request.identities
+        views = (sitter(evaluation, place).around() for place in range(count))
+        found = recognition([seen._replace(alpha=None, distance=None) for seen in views])
+    protocol = {"network": FILE, "identities": count, **_how_seen(evaluation)}
+    return score_of_each({"recognised as the same": found.each}, protocol=protocol)
 
 
 def depth(evaluation: Evaluation) -> Score:
@@ -169,8 +181,8 @@ def depth(evaluation: Evaluation) -> Score:
     if "heads" not in evaluation.given:
         return _depth_by_landmarks(evaluation)
 
-    def look(sitter: Sitter, wanted: bool) -> Seen:
-        views = sitter.front()
+    def look(who: Sitter, wanted: bool) -> Seen:
+        views = who.front()
         view = middle_view(views.cameras)
         found = depth_error(views, view)
         numbers = {"depth error": found.distance, "depth error of relief": found.relief}
@@ -182,8 +194,8 @@ def depth(evaluation: Evaluation) -> Score:
 def _depth_by_landmarks(evaluation: Evaluation) -> Score:
     reader = face_reader()
 
-    def look(sitter: Sitter, wanted: bool) -> Seen:
-        views = sitter.front()
+    def look(who: Sitter, wanted: bool) -> Seen:
+        views = who.front()
         return Seen({"depth error of landmarks": relief_error(reader, views, middle_view(views.cameras))}, {})
 
     how = {"size": size_of(evaluation), "read_by": reader.detector.name}
@@ -219,8 +231,23 @@ def _columns(found: Iterable[Seen]) -> dict[str, list[float]]:
     return {name: [one.numbers[name] for one in found] for name in found[0].numbers} if found else {}
 
 
-def _how_seen(evaluation: Evaluation) -> dict[str, Any]:
-    """Of a protocol: None is not known."""
+def _how_seen(evaluation: Evaluation, sweep: int = 0) -> dict[str, Any]:
+    """Of a protocol: None is not known. sweep: see `over_identities`."""
+    known: dict[str, Any] = {"poses": None, "truncation": None}
+    if not evaluation.views:
+        poses = {0: "around the mean", 1: "frontal"}.get(sweep, "a level sweep")
+        known = {"poses": poses, "truncation": evaluation.request.truncation}
+    if sweep == 1:  # of a folder, the view in the middle
+        return {"views": 1, **known}
     if evaluation.views:
-        return {"views": min(len(one.rgb) for one in evaluation.views), "poses": None, "truncation": None}
-    return {"views": COUNT, "poses": "around the mean", "truncation": evaluation.request.truncation}
+        sets = [strip_of(views) if sweep else views for views in evaluation.views[: evaluation.request.identities]]
+        cameras = [views.cameras for views in sets]
+    else:
+        prior = evaluation.generator.cameras
+        cameras = [epi_cameras(prior, size=1, steps=sweep) if sweep else around(prior, size=1)]
+    reach = [max(float(ends.max() - ends.min()) for ends in kind) for kind in zip(*map(_angles, cameras), strict=True)]
+    return {"views": min(map(len, cameras)), **known, REACH: [round(angle, 3) for angle in reach]}
+
+
+def _angles(cameras: Camera) -> tuple[Tensor, Tensor]:
+    return cameras.pitch, cameras.yaw

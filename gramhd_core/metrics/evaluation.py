@@ -26,6 +26,7 @@ from gramhd_core.metrics.epipolar import check_sweep
 from gramhd_core.metrics.faces import weights_path
 from gramhd_core.metrics.image_files import PlainImages
 from gramhd_core.metrics.landmark_readings import can_read_faces
+from gramhd_core.metrics.notebook import Notebook
 from gramhd_core.metrics.request import EvaluationRequest, check_enough
 from gramhd_core.metrics.shooting import TURNED_YAW, Pictures, Shots, Turned, interleaved, shoot
 from gramhd_core.metrics.views import ViewSet
@@ -77,20 +78,21 @@ class Evaluation:
         self.cache = cache
         self.device = torch.device(device) if self._generator is None else device_of(self._generator)
         self.request, self.progress, self.world = request or EvaluationRequest(), progress or Silent(), world
+        self.notebook = Notebook()  # whoever makes a report gives it a place
         self._shot: Shots | None = None
 
     @property
     def given(self) -> frozenset[str]:
         """Which inputs there are: ckpt, data, heads (data of procedural heads), views, depth (views with distances),
-        sweep (which are small level steps), images; and recogniser and landmarks, networks for faces whose weights are
-        here."""
+        sweep (which are small level steps, or have such beside them), images; and recogniser and landmarks, networks
+        for faces whose weights are here."""
         found = {
             "ckpt": self._generator is not None,
             "data": self._reader is not None,
             "heads": self._reader is not None and self.head_seeds is not None,
             "views": bool(self.views),
             "depth": bool(self.views) and all(known.distance is not None for known in self.views),
-            "sweep": bool(self.views) and all(map(_is_sweep, self.views)),
+            "sweep": bool(self.views) and all(_is_sweep(views.sweep or views) for views in self.views),
             "images": self.images is not None,
             "recogniser": weights_path().is_file(),
             "landmarks": can_read_faces(),

@@ -25,7 +25,7 @@ from gramhd_core.metrics.neus_rendering import Rendered, render
 from gramhd_core.metrics.views import ViewSet
 from gramhd_core.progress import Progress, Silent
 
-AT_ONCE = 4096  # rays rendered together, after training
+AT_ONCE = 4096  # rays of tables rendered together, after training; networks take as many as in training
 SOME = 512  # points where a field without normals is asked for its slopes, near the surface and as many anywhere
 MOST = 99.0  # decibels of equal pictures
 
@@ -159,7 +159,8 @@ def batches_of(total: int, count: int, rng: torch.Generator) -> Iterator[Tensor]
 @torch.no_grad()
 def seen(field: TableField | NetworkField, rays: ViewRays, config: NeusConfig) -> tuple[Tensor, Tensor]:
     """Colours [R, 3] and distances [R] of all rays, without chance."""
-    parts = [render(field, rays.pick(slice(i, i + AT_ONCE)), config) for i in range(0, len(rays.near), AT_ONCE)]
+    count = AT_ONCE if isinstance(field, TableField) else config.rays
+    parts = [render(field, rays.pick(slice(i, i + count)), config) for i in range(0, len(rays.near), count)]
     return torch.cat([part.rgb for part in parts]), torch.cat([part.t for part in parts])
 
 

@@ -1,7 +1,7 @@
 """Scores as a document: `report.json` says what was measured, how, with which versions, and how sure it is.
 
 Two runs of the same request write the same document, except for what stands under `times`. A report that was
-interrupted goes on with the metrics it has.
+interrupted goes on with the metrics it has, and with the heads that the one it was at has seen.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from PIL import Image
 
 from gramhd_core import __version__, files
 from gramhd_core.errors import BadArgument
-from gramhd_core.metrics import METRICS, OF_SETS, Plan, evaluate, planned
+from gramhd_core.metrics import METRICS, Plan, evaluate, planned
 from gramhd_core.metrics.evaluation import Evaluation
-from gramhd_core.metrics.extractors import known_features
+from gramhd_core.metrics.extractors import AUTO, known_features
+from gramhd_core.metrics.notebook import Notebook
 from gramhd_core.metrics.picture_sets import RealPictures
 from gramhd_core.metrics.provenance import commit, machine, versions
 from gramhd_core.metrics.scores import Picture, Score
 
-NAME, PARTIAL, PICTURES = "report.json", "report.partial.json", "pictures"
+NAME, PARTIAL, PICTURES, HEADS = "report.json", "report.partial.json", "pictures", "heads.partial"
 FORMAT = "gramhd report 1"
 DIGITS = 6
 COMPARED = ("system", "data", "request", "gramhd", "commit", "versions")  # what makes two reports the same request
@@ -49,7 +50,13 @@ def make_report(
     """
     plan = planned(evaluation, names)
     head, marks = heading(evaluation, plan, system), marks_of_files(evaluation)
-    earlier = _earlier(out, head, marks, force=force) if evaluation.world.first else {"metrics": {}, "times": {}}
+    key = hashlib.sha256(json.dumps([{name: head[name] for name in COMPARED}, marks]).encode()).hexdigest()
+    evaluation.notebook = Notebook(out / HEADS if out else None, key)
+    earlier: dict[str, Any] = {"metrics": {}, "times": {}}
+    with evaluation.world.agreed():
+        if evaluation.world.first:
+            earlier = _earlier(out, head, marks, force=force)
+            _prepare(out, evaluation.notebook, force=force)
     kept = {name: _score(part, out) for name, part in earlier["metrics"].items()}
     document = {**head, "metrics": dict(earlier["metrics"]), "times": {**earlier["times"], "files": marks}}
 
@@ -72,6 +79,7 @@ def make_report(
     if out:
         files.write_text(out / NAME, text_of(document))
         (out / PARTIAL).unlink(missing_ok=True)
+        evaluation.notebook.clear()
     return document
 
 
@@ -88,8 +96,8 @@ def heading(evaluation: Evaluation, plan: Plan, system: dict[str, Any]) -> dict[
             "procedural": "heads" in evaluation.given,
         }
     request = json.loads(json.dumps(asdict(evaluation.request)))
-    if OF_SETS & set(plan.names):
-        request["features"] = known_features(evaluation.request.features)  # `auto` depends on what is on the machine
+    if "data" in evaluation.given and request["features"] == AUTO:
+        request["features"] = known_features(AUTO)  # which depends on what is on the machine
     return {
         "format": FORMAT,
         "preview": evaluation.request.quick,
@@ -167,6 +175,17 @@ def _earlier(out: Path | None, head: dict[str, Any], marks: dict[str, str], *, f
         if all((file.parent / PICTURES / shown["file"]).is_file() for shown in part["pictures"].values())
     }
     return {"metrics": complete, "times": {name: document["times"][name] for name in complete}}
+
+
+def _prepare(out: Path | None, notebook: Notebook, *, force: bool) -> None:
+    """A place that cannot be written to is noticed before hours of work: CannotWrite."""
+    if out is None:
+        return
+    trial = out / f"{PARTIAL}.trial"
+    files.write_text(trial, "")
+    trial.unlink()
+    if force:
+        notebook.clear()
 
 
 def _difference(was: Any, now: Any) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from gramhd_core import __version__
 from gramhd_core.errors import BadArgument, MissingDependency
 from gramhd_core.metrics.report_tables import System, arrow, columns_of, figure, interval, system_of, tables_of
+from gramhd_core.metrics.scores import REACH
 
 LITERATURE = "literature.toml"
 SETS = {"fid": "FID", "kid": "KID"}  # whose names end in the protocol, unlike those of `house`
@@ -27,6 +28,7 @@ NAMES = {  # key of the literature file -> name in reports, and what to multiply
 }
 OF_SYSTEMS = ("made_for",)  # of protocols: what a system is, not how it is measured
 PUBLISHED = "published, not measured"
+NEARLY = 0.1  # of an angle, and radians below which angles are as good as none
 
 
 class Comparison(NamedTuple):
@@ -49,10 +51,11 @@ def compare(documents: Sequence[dict[str, Any]], *, literature: bool = False) ->
         having = [document for document in documents if metric in document["metrics"]]
         for pair in itertools.combinations(having, 2):  # what one report does not know, another may
             _refuse_mixture(metric, *pair)
-    shared = [metric for metric in metrics if all(metric in document["metrics"] for document in documents)]
-    if not shared:
+    shared = [metric for metric in metrics if sum(metric in document["metrics"] for document in documents) > 1]
+    alone = [document for document in documents if not set(shared) & set(document["metrics"])]
+    if len(documents) > 1 and alone:
         raise BadArgument(
-            "the reports have no metric in common",
+            f"{_name(alone[0])} has no metric in common with the others",
             expected="systems are compared by the same",
             remedy="measure one of them again with the metrics of the other",
         )
@@ -183,10 +186,15 @@ def _name(document: dict[str, Any]) -> str:
 
 
 def _difference(first: Any, second: Any, field: str = "protocol") -> tuple[str, Any, Any] | None:
-    """The first field that differs, and its values. None in a protocol is not known, which differs from nothing."""
+    """The first field that differs, and its values. None in a protocol is not known, which differs from nothing; of
+    angles within `NEARLY` is equal."""
     if isinstance(first, dict) and isinstance(second, dict):
         for name in (name for name in first if name in second and name not in OF_SYSTEMS):
             if found := _difference(first[name], second[name], name):
                 return found
         return None if set(first) & set(second) or first == second else (field, *map(", ".join, (first, second)))
-    return None if first is None or second is None or first == second else (field, first, second)
+    if first is None or second is None or first == second:
+        return None
+    if field == REACH and all(abs(a - b) <= NEARLY * max(a, b, NEARLY) for a, b in zip(first, second, strict=True)):
+        return None
+    return field, first, second

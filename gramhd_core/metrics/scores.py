@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CONFIDENCE = 0.95
+REACH = "reach of pitch and yaw"  # of a protocol: between the outermost views, radians
 MOST = 500  # single numbers that a report keeps
 LIMITS = {  # of scores with such a word in their names
     "SSIM": (-1.0, 1.0),
@@ -31,6 +32,13 @@ class Picture(NamedTuple):
 
     image: np.ndarray
     caption: str
+
+
+class Seen(NamedTuple):
+    """Of one head: numbers by name, and pictures."""
+
+    numbers: dict[str, float]
+    pictures: dict[str, Picture]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ V views of S x S pixels. A sitter holds still; metrics of consistency ask for vi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,44 +45,47 @@ class Sitter(NamedTuple):
         return self.look(trajectories.frontal(self.cameras, size=self.size)) if self.cameras else self.around()
 
     def sweep(self, *, steps: int) -> ViewSet:
-        """Level views in small steps; of a folder of views these, whatever they are."""
+        """Level views in small steps; of a folder those of its sweep, or its views, whatever they are."""
         if self.cameras is None:
-            return self.around()
+            return strip_of(self.around())
         return self.look(trajectories.epi(self.cameras, size=self.size, steps=steps))
 
 
-def sitters(evaluation: Evaluation) -> Iterator[Sitter]:
-    """The identities that are judged: of the views that were given, or the model's first ones."""
+def sitter(evaluation: Evaluation, place: int) -> Sitter:
+    """An identity that is judged: of the views that were given, or the model's seed."""
     if evaluation.views:
-        for views in evaluation.views[: evaluation.request.identities]:
-            yield Sitter(views.name, lambda _, views=views: views, None, views.cameras.width)
-        return
+        views = evaluation.views[place]
+        return Sitter(views.name, lambda _: views, None, views.cameras.width)
     generator, device = evaluation.generator, device_of(evaluation.generator)
-    for seed in range(evaluation.request.identities):
-        with torch.no_grad():
-            scene = generator.scene(latent_of_seed(generator, seed, truncation=evaluation.request.truncation)[0])
+    with torch.no_grad():
+        scene = generator.scene(latent_of_seed(generator, place, truncation=evaluation.request.truncation)[0])
 
-        def look(cameras: Camera, scene=scene, name: str = f"seed {seed}") -> ViewSet:
-            return views_of_scene(scene, cameras, name=name, device=device)
+    def look(cameras: Camera) -> ViewSet:
+        return views_of_scene(scene, cameras, name=f"seed {place}", device=device)
 
-        yield Sitter(f"seed {seed}", look, generator.cameras, evaluation.size)
+    return Sitter(f"seed {place}", look, generator.cameras, evaluation.size)
 
 
-def analytic(evaluation: Evaluation, like: Sitter | None = None) -> Iterator[Sitter]:
-    """As many heads of the data set, drawn by the very code that made it; none unless it has procedural heads.
+def heads_of_data(evaluation: Evaluation) -> Sequence[int]:
+    """Seeds of the heads of the data set; none unless it has procedural heads."""
+    return (evaluation.head_seeds or ()) if "heads" in evaluation.given else ()
 
-    like: whose cameras and size they are seen with.
-    """
-    if "heads" not in evaluation.given or evaluation.head_seeds is None:
-        return
-    cameras = like.cameras if like else CameraPrior()
-    size = like.size if like else evaluation.size
-    for seed in evaluation.head_seeds[: evaluation.request.identities]:
 
-        def look(cameras: Camera, seed: int = seed) -> ViewSet:
-            return views_of_head(HeadIdentity.from_seed(seed), cameras, name=f"head {seed}")
+def analytic(evaluation: Evaluation, place: int) -> Sitter:
+    """A head of the data set, drawn by the very code that made it, as the judged ones are seen."""
+    seed = heads_of_data(evaluation)[place]
+    size = evaluation.views[0].cameras.width if evaluation.views else evaluation.size
+    cameras = CameraPrior() if evaluation.views else evaluation.generator.cameras
 
-        yield Sitter(f"head {seed}", look, cameras or CameraPrior(), size)
+    def look(cameras: Camera) -> ViewSet:
+        return views_of_head(HeadIdentity.from_seed(seed), cameras, name=f"head {seed}")
+
+    return Sitter(f"head {seed}", look, cameras, size)
+
+
+def strip_of(views: ViewSet) -> ViewSet:
+    """The views in small steps that came with those of a folder, or these."""
+    return views if views.sweep is None else views.sweep
 
 
 def shrunk(views: ViewSet, size: int | None) -> ViewSet:

@@ -25,7 +25,7 @@ from gramhd_core.geometry.camera import CameraPrior
 from gramhd_core.metrics import METRICS, evaluate, known_metrics, planned
 from gramhd_core.metrics.evaluation import Evaluation, untrained_twin
 from gramhd_core.metrics.request import EvaluationRequest
-from gramhd_core.metrics.scores import Score
+from gramhd_core.metrics.scores import REACH, Score
 from gramhd_core.metrics.shooting import TURNED_YAW, interleaved, shoot
 from gramhd_core.metrics.views import ViewSet, around, views_of_head
 from gramhd_core.outputs.sample import sample
@@ -35,7 +35,7 @@ from gramhd_core.scenes.scene_files import load_scene
 pytestmark = pytest.mark.slow
 
 SIXTEEN = EvaluationRequest(16, identities=1, quick=True)
-SHARED_AMONG_DEVICES = ["fid", "kid", "pose", "geometry", "consistency", "diversity"]
+SHARED_AMONG_DEVICES = ["fid", "kid", "pose", "geometry", "consistency", "diversity", "reprojection"]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> DatasetReader:
     return DatasetReader(prepare_procedural(40, tmp_path_factory.mktemp("data") / "heads", size=16, workers=1).out)
 
 
-def test_sample_i_is_the_picture_of_seed_i(small_gram_hd: GramHd, tmp_path: Path) -> None:
-    pictures, turned = shoot(small_gram_hd, SIXTEEN, size=32)
-    done = sample(small_gram_hd, SampleRequest((3,), truncation=1.0, view="rand"), tmp_path)
+@pytest.mark.parametrize("kind", ["small_gram_hd", "small_turning"])
+def test_sample_i_is_the_picture_of_seed_i(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    generator: GramHd = request.getfixturevalue(kind)
+    pictures, turned = shoot(generator, SIXTEEN, size=32)
+    done = sample(generator, SampleRequest((3,), truncation=1.0, view="rand"), tmp_path)
     with Image.open(done.files[0].path) as picture:
         assert np.array_equal(np.asarray(picture.convert("RGB")), pictures.images[3].movedim(0, -1).numpy())
     assert (*done.files[0].pitch, *done.files[0].yaw) == pytest.approx(tuple(pictures.angles[3].tolist()), abs=1e-5)
@@ -153,6 +155,18 @@ def test_all_is_what_the_inputs_allow_and_the_rest_has_a_reason(
         planned(Evaluation(small_gram_hd, request=SIXTEEN), ["fid"])
 
 
+def test_a_strip_may_lie_beside_the_views(one_head: ViewSet) -> None:
+    level = CameraPrior().at(torch.zeros(16), torch.linspace(-0.1, 0.1, 16), size=32)
+    sweep = views_of_head(HeadIdentity.from_seed(3), level, name="head 3", supersample=1)
+    both = Evaluation([one_head._replace(sweep=sweep)], request=EvaluationRequest(identities=1))
+    scores = evaluate(both, ["epi", "reprojection"])
+    assert scores["epi"].protocol["views"] == 16 and scores["reprojection"].protocol["views"] == 30
+    assert scores["epi"].protocol[REACH] == pytest.approx([0.0, 0.2], abs=1e-3)
+    assert scores["reprojection"].protocol[REACH] == pytest.approx([0.4, 0.8], abs=1e-3)
+    alone = evaluate(Evaluation([sweep], request=EvaluationRequest(identities=1)), ["epi"])["epi"]
+    assert alone.values == scores["epi"].values and alone.protocol == scores["epi"].protocol
+
+
 def test_views_are_scored_by_the_same_code_as_the_analytic_heads_they_show(
     reader: DatasetReader, one_head: ViewSet
 ) -> None:
@@ -182,7 +196,8 @@ from gramhd_core.world import joined
 torch.set_num_threads(1)
 generator, reader = load_generator(sys.argv[1]), DatasetReader(sys.argv[2])
 with joined("cpu", rank=int(os.environ["RANK"]), size=3, meeting=os.environ["GRAMHD_MEETING"]) as world:
-    scores = evaluate(Evaluation(generator, reader, request=EvaluationRequest(16), world=world), sys.argv[3:])
+    request = EvaluationRequest(16, identities=3)
+    scores = evaluate(Evaluation(generator, reader, request=request, world=world), sys.argv[3:])
 assert bool(scores) == world.first
 if world.first:
     print(json.dumps({name: score.values for name, score in scores.items()}))
@@ -203,7 +218,7 @@ def test_three_devices_find_the_scores_of_one(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert launch.run_on(3, [sys.executable, "-c", SHARED, str(path), str(reader.path), *SHARED_AMONG_DEVICES]) == 0
     shared = json.loads(capfd.readouterr().out.splitlines()[-1])
-    request = EvaluationRequest(16)
+    request = EvaluationRequest(16, identities=3)
     alone = evaluate(Evaluation(load_generator(str(path)), reader, request=request), SHARED_AMONG_DEVICES)
     assert list(shared) == list(alone)
     for metric, score in alone.items():

@@ -23,7 +23,7 @@ from gramhd_core.metrics.report_charts import chart, counts
 from gramhd_core.metrics.report_compare import compare, page_of_comparison, published, text_of_comparison
 from gramhd_core.metrics.report_page import page
 from gramhd_core.metrics.report_tables import arrow, csv_of, csv_of_systems, figure, latex_of, system_of
-from gramhd_core.metrics.scores import mean_of, score_of_each
+from gramhd_core.metrics.scores import REACH, mean_of, score_of_each
 
 needs_toml = pytest.mark.skipif(
     sys.version_info < (3, 11), reason="the standard library reads TOML from Python 3.11 on"
@@ -57,7 +57,7 @@ def document() -> dict[str, Any]:
             "kid": part({"KID": 0.00472}, {"house": {"fakes": 16}}),
             "neus": part(
                 {"NeuS PSNR": 31.25, "NeuS SSIM": 0.9},
-                {"identities": 5, "views": 30, "truncation": 1.0},
+                {"identities": 5, "views": 30, "truncation": 1.0, REACH: [0.4, 0.8]},
                 ceiling={"NeuS PSNR": 36.5},
                 each={"NeuS PSNR": [30.0, 31.0, 31.5, 32.5, None]},
                 pictures={"strip": {"file": "neus-strip.png", "caption": "five > four"}},
@@ -203,6 +203,7 @@ def test_systems_stand_side_by_side_and_keep_their_own_names(document: dict[str,
         ("fid", {"house": {"fakes": 99, "reals": 32}}, "fakes 16 and 99"),
         ("fid", {"paper": {"fakes": 16, "reals": 32}}, "protocol house and paper"),
         ("neus", {"identities": 2, "views": 30, "truncation": 1.0}, "identities 5 and 2"),
+        ("neus", {"identities": 5, "views": 30, REACH: [0.4, 0.1]}, r"yaw \[0.4, 0.8\] and \[0.4, 0.1\]"),
     ],
 )
 def test_protocols_do_not_mix(document: dict[str, Any], metric: str, change: dict[str, Any], field: str) -> None:
@@ -216,6 +217,8 @@ def test_what_nobody_knows_differs_from_nothing(document: dict[str, Any]) -> Non
     other = copy.deepcopy(document)
     other["metrics"]["neus"]["protocol"]["truncation"] = None
     assert len(compare([document, other]).systems) == 2
+    other["metrics"]["neus"]["protocol"][REACH] = [0.401, 0.79]  # cameras that somebody else has placed
+    assert len(compare([document, other]).systems) == 2
     third = copy.deepcopy(document)
     third["metrics"]["neus"]["protocol"]["truncation"] = 0.5
     for order in ([other, document, third], [document, third, other], [third, other, document]):
@@ -227,8 +230,11 @@ def test_what_cannot_be_compared_is_refused(document: dict[str, Any], tmp_path: 
     with pytest.raises(BadArgument, match="two or more"):
         compare([document])
     other = {**document, "metrics": {"pose": part({"yaw_error": 1.0}, {})}}
-    with pytest.raises(BadArgument, match="no metric in common"):
-        compare([document, other])
+    for order in ([document, other], [document, document, other]):
+        with pytest.raises(BadArgument, match="no metric in common"):
+            compare(order)
+    halves = [{**document, "metrics": {name: document["metrics"][name]}} for name in ("fid", "neus")]
+    assert compare([document, *halves]).metrics == list(document["metrics"]), "each shares one with the first"
     bare = json.dumps({"format": "gramhd report 1"})
     for text, said in (("{", "cannot be read"), ("{}", "no report of this version"), ("[]", "no report"), (bare, "no")):
         (tmp_path / "r.json").write_text(text, "utf-8")
