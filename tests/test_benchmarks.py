@@ -24,14 +24,14 @@ SMALLEST = {
         "seeds=1",
     ],
     "bench_neus": [
-        *("--preset", "paper", "--iterations", "2", "--heads", "1", "--size", "16", "--views", "clean"),
-        *("--set", "rays=8", "coarse=8", "fine=4", "outside=4"),
+        *("--preset", "paper", "--iterations", "2", "--heads", "1", "--size", "8", "--views", "clean"),
+        *("--set", "rays=64", "coarse=8", "fine=4", "outside=4"),
     ],
     "bench_pose": ["--heads", "24", "--pictures", "1", "--size", "32", "--workers", "1"],
     "bench_render": ["--levels", "3", "--maps", "32", "--sizes", "16", "--repeats", "1"],
     "bench_surfaces": ["tiny", "--size", "6", "--grid", "96"],
     "bench_training": ["tiny", "--steps", "1"],
-    "bench_training_step": ["tiny"],
+    "bench_training_step": ["tiny", "--stages", "hr"],
     "bench_views": ["tiny", "--repeats", "1"],
 }
 

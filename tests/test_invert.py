@@ -201,7 +201,7 @@ def test_a_head_the_model_never_saw_is_inverted(gramhd: Program, tmp_path: Path)
         f"--set={name}={value}"
         for name, value in to_dict(
             InversionConfig(
-                seeds=12, candidates=2, draft_steps=40, w_steps=40, plus_draft_steps=20, plus_steps=5, tune_steps=4
+                seeds=8, candidates=1, draft_steps=40, w_steps=30, plus_draft_steps=10, plus_steps=4, tune_steps=4
             )
         ).items()
     ]
