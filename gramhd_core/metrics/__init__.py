@@ -166,7 +166,7 @@ def evaluate(
         started = time.monotonic()
         if METRICS[name].together:
             new[name] = METRICS[name].measure(evaluation)
-        with world.agreed():
+        with world.agreed(patient=True):
             if world.first:
                 new[name] = new[name] if name in new else METRICS[name].measure(evaluation)
                 if done:
