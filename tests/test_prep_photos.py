@@ -61,6 +61,7 @@ def test_photographs_become_a_set_and_what_was_left_out_is_counted(album, tmp_pa
     assert (tmp_path / "axes.png").read_bytes() == (out / "contact_sheet.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_and_writes_nothing(album, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(["prep-data", *given(album), "--dry-run", "--limit", "7"]) == 0

@@ -157,6 +157,7 @@ def test_training_states_of_other_versions_are_refused(tmp_path: Path) -> None:
         load_state(file)
 
 
+@pytest.mark.slow
 def test_training_states_come_back_exactly(tmp_path: Path) -> None:
     parameter = torch.nn.Parameter(torch.randn(3, generator=torch.Generator().manual_seed(0)))
     optimiser = torch.optim.Adam([parameter], lr=1e-3, betas=(0.0, 0.9))

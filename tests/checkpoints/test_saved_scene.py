@@ -167,6 +167,7 @@ def test_a_saved_scene_says_where_it_comes_from(
     assert load_scene(tmp_path / "again" / "seed0007.scene.safetensors").header.provenance == header.provenance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["rand", "grid", "epi", "video"])
 def test_every_view_of_a_seed_saves_the_same_scene(view: str, small_gram: Gram, tmp_path: Path) -> None:
     if view == "video":

@@ -42,6 +42,7 @@ def three() -> list[ViewSet]:
     return [views_of_head(HeadIdentity.from_seed(i), cameras, name=f"head {i}", supersample=1) for i in range(3)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_report_goes_on_with_the_head_it_was_at(
     three: list[ViewSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

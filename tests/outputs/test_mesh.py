@@ -104,6 +104,7 @@ def test_every_visible_surface_is_a_node_far_to_near(scene: RadianceManifolds, t
     assert tree["asset"]["extras"] == {"seed": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"background": False, "texture_size": 32}, {"kind": "surface", "views": 4}])
 def test_the_validator_finds_no_error(scene: RadianceManifolds, tmp_path: Path, options: dict) -> None:
     if "kind" in options:
