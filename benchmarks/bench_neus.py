@@ -2,20 +2,25 @@
 
     python benchmarks/bench_neus.py [--preset fast] [--iterations N] [--heads 2] [--size 64] [--views clean flicker:4]
                                     [--set rays=256 ...]
+    python benchmarks/bench_neus.py --again FILE
 
 `--views` are the undamaged analytic head and damage as metrics/damage.py plants it (kind:strength). With several
-`--preset`, correlation and rank correlation of their PSNR over all view sets are given for every pair. `--iterations`
-and `--set` hold for the published networks (`paper`) only: 300,000 iterations of them take days on a CPU. Prints one
-JSON line; seconds are the processor's for one identity, one thread; ratio is of the last preset's over the first's.
+`--preset`, correlation and rank correlation of their PSNR are given for every pair: over all view sets, and within
+heads (of the PSNR of a head less its mean over its view sets; the mean over heads of rank correlations).
+`--iterations` and `--set` hold for the published networks (`paper`) only: 300,000 iterations of them take days on a
+CPU. Prints one JSON line; seconds are the processor's for one identity, one thread; ratio is of the last preset's over
+the first's. `--again` prints the agreement of the last such line in a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from report import report
@@ -52,6 +57,21 @@ def correlations(first: list[float], second: list[float]) -> dict[str, float]:
     }
 
 
+def agreement(psnr: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+    """Of every pair of presets; psnr: preset -> views -> one number per head."""
+    tables = {name: torch.tensor(list(rows.values()), dtype=torch.float64) for name, rows in psnr.items()}
+    found = {}
+    for (one, first), (other, second) in itertools.combinations(tables.items(), 2):
+        heads = [correlations(a.tolist(), b.tolist()) for a, b in zip(first.T, second.T, strict=True)]
+        within = [(table - table.mean(dim=0)).flatten().tolist() for table in (first, second)]
+        found[f"{one} {other}"] = {
+            **correlations(first.flatten().tolist(), second.flatten().tolist()),
+            "correlation_within_heads": correlations(*within)["correlation"],
+            "rank_correlation_within_heads": round(sum(h["rank_correlation"] for h in heads) / len(heads), 3),
+        }
+    return found
+
+
 def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) -> None:
     torch.set_num_threads(1)
     found: dict[str, dict[str, list[float]]] = {config.name: {} for config in configs}
@@ -64,7 +84,6 @@ def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) 
             seconds[config.name] += time.process_time() - started
             found[config.name].setdefault(kind, []).append(round(scored.psnr, 2))
             print(f"{config.name} {views.name}: {scored.psnr:.2f} dB, {scored.ssim:.3f}", file=sys.stderr, flush=True)
-    flat = {name: list(itertools.chain.from_iterable(rows.values())) for name, rows in found.items()}
     each = {name: round(s / (heads * len(kinds)), 2) for name, s in seconds.items()}
     report(
         benchmark="neus",
@@ -74,7 +93,7 @@ def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) 
         psnr=found,
         seconds=each,
         ratio=round(each[configs[-1].name] / each[configs[0].name], 2),
-        agreement={f"{a} {b}": correlations(flat[a], flat[b]) for a, b in itertools.combinations(flat, 2)},
+        agreement=agreement(found),
     )
 
 
@@ -86,7 +105,12 @@ if __name__ == "__main__":
     parser.add_argument("--heads", type=int, default=2)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--views", nargs="+", default=["clean", "flicker:4", "flicker:8", "upsampled:2"])
+    parser.add_argument("--again", type=Path, metavar="FILE", help="a file that has a line of this benchmark")
     options = parser.parse_args()
+    if options.again:
+        lines = [line for line in options.again.read_text("utf-8").splitlines() if '"benchmark": "neus"' in line]
+        print(json.dumps(agreement(json.loads(lines[-1])["psnr"])))
+        sys.exit()
     warm_up = min(PAPER.warm_up, options.iterations // 10)
     shorter = override(replace(PAPER, iterations=options.iterations, warm_up=warm_up), options.set)
     chosen = [shorter if name == "paper" else PRESETS[name] for name in options.preset]

@@ -66,3 +66,14 @@ def test_a_benchmark_prints_one_line_with_where_and_how(name: str) -> None:
             "lr": {"with", "without"},
             "hr": {"with", "without"},
         }
+
+
+def test_agreement_is_told_over_all_views_and_within_heads(tmp_path: Path) -> None:
+    """Two heads that one preset finds much easier than the other, and the same order of views in both."""
+    psnr = {"fast": {"a": [40.0, 38.0], "b": [38.0, 36.0]}, "paper": {"a": [20.0, 30.0], "b": [19.0, 29.0]}}
+    file = tmp_path / "results.md"
+    file.write_text("Results:\n\n    " + json.dumps({"benchmark": "neus", "psnr": psnr}) + "\n", "utf-8")
+    done = run("bench_neus", "--again", str(file))
+    found = json.loads(done.stdout)["fast paper"]
+    assert found["correlation_within_heads"] == found["rank_correlation_within_heads"] == 1
+    assert found["correlation"] < 0 and found["rank_correlation"] < 0.5
