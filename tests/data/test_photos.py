@@ -28,6 +28,8 @@ from gramhd_core.data.templates import load_template
 from gramhd_core.errors import BadArgument, BadDataset
 from gramhd_core.geometry.camera import Camera
 
+pytestmark = pytest.mark.slow
+
 COUNT, SIZE = 6, 96
 HEADS = PhotoRequest(PROCEDURAL_HEADS, size=SIZE)
 
@@ -192,7 +194,6 @@ def test_a_lost_image_is_made_again_and_no_other(album, made, tmp_path):
     assert detector.asked == ["photo002.png"] and content(out) == content(made.out)
 
 
-@pytest.mark.slow
 def test_a_limit_is_gone_on_from(album, made, tmp_path):
     source, truths, _ = album
     out, detector = tmp_path / "set", TruthDetector(truths)
@@ -216,7 +217,6 @@ def test_other_arguments_are_refused(album, made):
         )
 
 
-@pytest.mark.slow
 def test_two_processes_make_the_bytes_of_one(album, made, tmp_path):
     source, truths, _ = album
     two = prepare_photos(source, tmp_path / "set", request=HEADS, workers=2, detector=TruthDetector(truths))
@@ -234,7 +234,6 @@ def test_a_survey_writes_nothing_and_says_what_would_be_made(album, made, tmp_pa
 # ------------------------------------------------------------------------------------------------ self-calibration
 
 
-@pytest.mark.slow
 def test_a_template_is_learned_from_the_photographs_and_landmarks_are_found_once(tmp_path, monkeypatch):
     truths = make_noise(tmp_path / "photos", 40)
     request = PhotoRequest(PROCEDURAL_HEADS, size=32, self_calibrate=True)

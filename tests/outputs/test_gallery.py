@@ -16,6 +16,8 @@ from gramhd_core.outputs.gallery import angles, cards
 from gramhd_core.outputs.sample import sample
 from gramhd_core.outputs.sample_request import SampledFile, SampleRequest
 
+pytestmark = pytest.mark.slow
+
 
 def linked(page: Path) -> list[str]:
     """Names that a page shows or links, each once."""

@@ -21,6 +21,8 @@ from gramhd_core.training.run import Run
 from gramhd_core.training.train_hr import recipe_hr, train_hr
 from gramhd_core.training.train_lr import recipe_lr, train_lr
 
+pytestmark = pytest.mark.slow
+
 SMALL = EncoderConfig(image_size=8, widths=(8, 8, 8))
 
 
@@ -42,7 +44,6 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
 def test_photographs_alone_teach(tmp_path: Path) -> None:
     heads = prepare_procedural(8, tmp_path / "heads", size=32, workers=1).out
     field = [
@@ -82,7 +83,6 @@ def test_every_switch_of_a_reconstruction_changes_the_losses(
     assert losses(tmp_path / "run") != losses(run)
 
 
-@pytest.mark.slow
 def test_a_reconstruction_resumes_bit_identically(heads: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train_lr(heads, out, config=low("train.images=24", "train.adversary=false"))
@@ -90,7 +90,6 @@ def test_a_reconstruction_resumes_bit_identically(heads: Path, run: Path, tmp_pa
     assert losses(out) == losses(run)
 
 
-@pytest.mark.slow
 def test_pieces_of_a_batch_reconstruct_like_the_whole(heads: Path, run: Path, tmp_path: Path) -> None:
     train_lr(heads, tmp_path / "run", config=low("train.images=64", "train.adversary=false", "train.micro_batches=4"))
     for ours, theirs in zip(losses(tmp_path / "run"), losses(run), strict=True):
@@ -107,7 +106,6 @@ def test_the_published_model_makes_of_noise_what_the_run_makes_of_its_latents(he
     torch.testing.assert_close(published.latent(noise).film, ours, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_stage_two_goes_on_with_the_encoder_of_stage_one(heads: Path, run: Path, tmp_path: Path) -> None:
     config = small(hr(), "train.images=16", "train.consistency_weight=0")
     reader = DatasetReader(heads, size=32, mirror=True)
