@@ -1,7 +1,7 @@
 """NeuS by tables and by the published networks on the same views: do they put view sets in the same order?
 
     python benchmarks/bench_neus.py [--preset fast] [--iterations N] [--heads 2] [--size 64] [--views clean flicker:4]
-                                    [--set rays=256 ...]
+                                    [--set rays=256 ...] [--device cpu]
     python benchmarks/bench_neus.py --again FILE
 
 `--views` are the undamaged analytic head and damage as metrics/damage.py plants it (kind:strength). With several
@@ -72,7 +72,7 @@ def agreement(psnr: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, fl
     return found
 
 
-def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) -> None:
+def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str], device: str) -> None:
     torch.set_num_threads(1)
     found: dict[str, dict[str, list[float]]] = {config.name: {} for config in configs}
     seconds = {config.name: 0.0 for config in configs}
@@ -80,7 +80,7 @@ def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) 
         views = views_of(seed, kind, size=size)
         for config in configs:
             started = time.process_time()
-            scored = fit(views, config, rng=torch.Generator().manual_seed(0))
+            scored = fit(views, config, rng=torch.Generator().manual_seed(0), device=device)
             seconds[config.name] += time.process_time() - started
             found[config.name].setdefault(kind, []).append(round(scored.psnr, 2))
             print(f"{config.name} {views.name}: {scored.psnr:.2f} dB, {scored.ssim:.3f}", file=sys.stderr, flush=True)
@@ -89,6 +89,7 @@ def main(configs: list[NeusConfig], *, heads: int, size: int, kinds: list[str]) 
         benchmark="neus",
         heads=heads,
         pixels=size,
+        device=device,
         iterations={config.name: config.iterations for config in configs},
         psnr=found,
         seconds=each,
@@ -105,6 +106,7 @@ if __name__ == "__main__":
     parser.add_argument("--heads", type=int, default=2)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--views", nargs="+", default=["clean", "flicker:4", "flicker:8", "upsampled:2"])
+    parser.add_argument("--device", default="cpu", help="where NeuS is fitted; on a GPU seconds say little")
     parser.add_argument("--again", type=Path, metavar="FILE", help="a file that has a line of this benchmark")
     options = parser.parse_args()
     if options.again:
@@ -114,4 +116,4 @@ if __name__ == "__main__":
     warm_up = min(PAPER.warm_up, options.iterations // 10)
     shorter = override(replace(PAPER, iterations=options.iterations, warm_up=warm_up), options.set)
     chosen = [shorter if name == "paper" else PRESETS[name] for name in options.preset]
-    main(chosen, heads=options.heads, size=options.size, kinds=options.views)
+    main(chosen, heads=options.heads, size=options.size, kinds=options.views, device=options.device)

@@ -57,7 +57,7 @@ def over_identities(
     fields of the protocol; `steps_each`: steps of progress that `look` itself takes for an identity.
     """
     world, notebook = evaluation.world, evaluation.notebook
-    count = len(evaluation.views[: evaluation.request.identities]) or evaluation.request.identities
+    count = evaluation.identities
     steps_each = how.pop("steps_each", 1)
     sitters = [(MODEL, place) for place in range(count)]
     sitters += [(CEILING, place) for place in range(min(count, len(heads_of_data(evaluation))))]
@@ -168,10 +168,9 @@ def _recognition(evaluation: Evaluation) -> Score:
     with evaluation.world.agreed(patient=True):
         if not evaluation.world.first:
             return Score({})
-        count = len(evaluation.views[: evaluation.request.identities]) or evaluation.request.identities
-        views = (sitter(evaluation, place).around() for place in range(count))
+        views = (sitter(evaluation, place).around() for place in range(evaluation.identities))
         found = recognition([seen._replace(alpha=None, distance=None) for seen in views])
-    protocol = {"network": FILE, "identities": count, **_how_seen(evaluation)}
+    protocol = {"network": FILE, "identities": evaluation.identities, **_how_seen(evaluation)}
     return score_of_each({"recognised as the same": found.each}, protocol=protocol)
 
 
@@ -240,7 +239,7 @@ def _how_seen(evaluation: Evaluation, sweep: int = 0) -> dict[str, Any]:
     if sweep == 1:  # of a folder, the view in the middle
         return {"views": 1, **known}
     if evaluation.views:
-        sets = [strip_of(views) if sweep else views for views in evaluation.views[: evaluation.request.identities]]
+        sets = [strip_of(views) if sweep else views for views in evaluation.views]
         cameras = [views.cameras for views in sets]
     else:
         prior = evaluation.generator.cameras

@@ -72,12 +72,15 @@ class Evaluation:
                 remedy="name the checkpoint that made the scene",
             )
         self.images = judged if isinstance(judged, PlainImages) else None
-        self.views: tuple[ViewSet, ...] = tuple(judged) if isinstance(judged, (list, tuple)) else ()
+        request = request or EvaluationRequest()
+        self.views: tuple[ViewSet, ...] = (
+            tuple(judged)[: request.identities] if isinstance(judged, (list, tuple)) else ()
+        )
         self._generator = None if self.images or self.views else cast(Generator, judged)
         self._reader = reader
         self.cache = cache
         self.device = torch.device(device) if self._generator is None else device_of(self._generator)
-        self.request, self.progress, self.world = request or EvaluationRequest(), progress or Silent(), world
+        self.request, self.progress, self.world = request, progress or Silent(), world
         self.notebook = Notebook()  # whoever makes a report gives it a place
         self._shot: Shots | None = None
 
@@ -110,6 +113,11 @@ class Evaluation:
         """The data it is judged by."""
         assert self._reader is not None, "metrics that need data say so"
         return self._reader
+
+    @property
+    def identities(self) -> int:
+        """How many heads are looked at from many sides."""
+        return len(self.views) or self.request.identities
 
     @property
     def size(self) -> int:

@@ -23,8 +23,6 @@ from gramhd_core.progress import Progress, Silent
 
 TURNED = 200  # heads that are looked at from several sides
 TURNED_YAW = (0.0, -0.3, 0.3)  # radians: frontal, and one standard deviation of the published cameras to both sides
-
-
 PROBES = (0.2, -0.4), (-0.2, 0.4)  # pitch and yaw of two cameras that a view-dependent head answers differently
 
 
