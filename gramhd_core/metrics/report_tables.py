@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-HIGHER = re.compile(r"PSNR|SSIM|precision|recall|diversity|per second|percentage|ordered|seen|found")
+HIGHER = re.compile(r"PSNR|psnr|SSIM|precision|recall|diversity|per second|percentage|ordered|seen|found")
 LOWER = re.compile(r"FID|KID|error|seconds|memory|flicker|residual|drift|depth", re.IGNORECASE)
 COLUMNS = ("system", "metric", "name", "value", "low", "high", "ceiling")
 
